@@ -1,9 +1,11 @@
 """Training steps of the encoder of packages/bench-kit/src/encoder.ts in torch: equal weights, equal batches.
 
-python3 torch_training.py MODEL BATCH TOKENS[,TOKENS] STEPS LOSSES [RATE [DEVICE [THREADS [K]]]]
+python3 torch_training.py MODEL BATCH TOKENS[,TOKENS] STEPS LOSSES [RATE [DEVICE [THREADS [K [ROUNDING]]]]]
 
 Prints one JSON object a line. RATE is 1e-3 by default, DEVICE cuda (or cpu, which leaves bf16 out). THREADS 0 leaves
 torch its own number. With K above 0, top-k attention composed of matmul, topk, softmax and matmul is measured as well.
+With ROUNDING 1, two more columns say what rounding does to losses: f64, and f32 from weights each of which is the next
+number of f32 above or below, in turn.
 """
 import json
 import math
@@ -21,7 +23,7 @@ RATE = float(sys.argv[6]) if len(sys.argv) > 6 else 1e-3
 DEVICE = sys.argv[7] if len(sys.argv) > 7 else "cuda"
 
 
-def parameters_of(model, tokens):
+def parameters_of(model, tokens, dtype=torch.float32, nudged=False):
     layers, width, _, hidden = MODELS[model]
     made, salt = {}, 0
 
@@ -50,9 +52,14 @@ def parameters_of(model, tokens):
         projection(f"layers.{layer}.linear2", hidden, width)
     norm("norm")
     projection("classifier", width, CLASSES)
-    return {
-        name: torch.tensor(value, dtype=torch.float32, device=DEVICE).requires_grad_() for name, value in made.items()
-    }
+    def stored(value):
+        rounded = value.astype(numpy.float32)
+        if nudged:
+            up = numpy.arange(rounded.size).reshape(rounded.shape) % 2 == 0
+            rounded = numpy.nextafter(rounded, numpy.where(up, numpy.inf, -numpy.inf).astype(numpy.float32))
+        return torch.tensor(rounded, device=DEVICE).to(dtype).requires_grad_()
+
+    return {name: stored(value) for name, value in made.items()}
 
 
 def multiply(a, b):
@@ -65,7 +72,7 @@ def random(index, step):
     return multiply(mixed ^ (mixed >> 13), 0xC2B2AE35) ^ (mixed >> 16)
 
 
-def batch_of(batch, tokens, step):
+def batch_of(batch, tokens, step, dtype=torch.float32):
     index = numpy.arange(batch * tokens, dtype=numpy.uint64)
     ids = (random(index, step) % VOCABULARY).astype(numpy.int64).reshape(batch, tokens)
     rows = numpy.arange(batch, dtype=numpy.uint64) + numpy.uint64(1_000_003)
@@ -77,7 +84,7 @@ def batch_of(batch, tokens, step):
     return (
         there(ids, torch.long),
         there(valid, torch.bool)[:, None, None, :],
-        there(pooling, torch.float32)[..., None],
+        there(pooling, torch.float32)[..., None].to(dtype),
         there(targets, torch.long),
     )
 
@@ -105,12 +112,13 @@ def loss_of(p, model, ids, mask, pooling, targets, kept):
         x = x + project(attended.transpose(1, 2).flatten(2), name + "out_proj")
         x = x + project(F.gelu(project(norm(x, name + "norm2"), name + "linear1")), name + "linear2")
     pooled = (norm(x, "norm") * pooling).sum(1)
-    return F.cross_entropy(project(pooled, "classifier").float(), targets)
+    logits = project(pooled, "classifier")
+    return F.cross_entropy(logits.float() if logits.dtype == torch.bfloat16 else logits, targets)
 
 
-def run(model, batch, tokens, steps, compared, rate, bf16, kept):
-    p = parameters_of(model, tokens)
-    batches = [batch_of(batch, tokens, i) for i in range(4)]
+def run(model, batch, tokens, steps, compared, rate, bf16, kept, dtype, nudged):
+    p = parameters_of(model, tokens, dtype, nudged)
+    batches = [batch_of(batch, tokens, i, dtype) for i in range(4)]
     optimizer = torch.optim.AdamW(p.values(), lr=rate, fused=True)
 
     def step(index):
@@ -133,18 +141,21 @@ def run(model, batch, tokens, steps, compared, rate, bf16, kept):
 
 def main():
     model, batch, tokens, steps, compared = sys.argv[1:6]
-    threads, kept = (int(one) for one in (sys.argv[8:10] + ["0", "0"])[:2])
+    threads, kept, rounding = (int(one) for one in (sys.argv[8:11] + ["0"] * 3)[:3])
     if threads:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
-    columns = [("f32", False, 0)]
+    columns = [("f32", False, 0, torch.float32, False)]
     if DEVICE == "cuda":
-        columns.append(("bf16", True, 0))
+        columns.append(("bf16", True, 0, torch.float32, False))
     if kept:
-        columns.append((f"top-k {kept}", False, kept))
+        columns.append((f"top-k {kept}", False, kept, torch.float32, False))
+    if rounding:
+        columns.append(("f64", False, 0, torch.float64, False))
+        columns.append(("f32 nudged", False, 0, torch.float32, True))
     for length in map(int, tokens.split(",")):
-        for column, bf16, k in columns:
-            ms, losses = run(model, int(batch), length, int(steps), int(compared), RATE, bf16, k)
+        for column, *how in columns:
+            ms, losses = run(model, int(batch), length, int(steps), int(compared), RATE, *how)
             line = {"column": column, "tokens": length, "ms": ms, "losses": losses, "torch": torch.__version__}
             print(json.dumps(line), flush=True)
 

@@ -1,6 +1,12 @@
 // `pnpm bench training --backend webgpu`: whole training steps, next to torch if python3 has it.
 import { parseArgs } from 'node:util';
-import { apart, type EncoderSizes, encoderTraining, torchLines } from '@topk-attention/bench-kit';
+import {
+  apart,
+  type EncoderSizes,
+  encoderTraining,
+  type TorchLine,
+  torchLines,
+} from '@topk-attention/bench-kit';
 import type { Tensor } from '@topk-attention/core';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { time } from './clock.js';
@@ -13,6 +19,7 @@ const usage = `pnpm bench training --backend webgpu [options]
   --steps n       timed steps                          (default 20)
   --losses n      steps whose losses are compared      (default 20)
   --rate n        learning rate                        (default 1e-3)
+  --rounding      torch also in f64, and in f32 from weights a rounding away: how far losses are from those of f64
   --model name    small (2 x 64), base (12 x 768)      (default small)
   --batch n       (default 32 for small, 1 for base)
   --precision p   f32, mixed (f16 in the loss), or both  (default f32)
@@ -116,6 +123,7 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '20' },
     losses: { type: 'string', default: '20' },
     rate: { type: 'string', default: '1e-3' },
+    rounding: { type: 'boolean', default: false },
     model: { type: 'string', default: 'small' },
     batch: { type: 'string' },
     precision: { type: 'string', default: 'f32' },
@@ -138,7 +146,10 @@ const [steps, losses, rate] = [Number(values.steps), Number(values.losses), Numb
 const lengths = values.tokens.split(',').map(Number);
 const torch = values['no-torch']
   ? []
-  : torchLines({ model: values.model, batch, tokens: lengths, steps, losses, rate });
+  : torchLines({
+      ...{ model: values.model, batch, tokens: lengths, steps, losses, rate },
+      rounding: values.rounding,
+    });
 const backend = await createWebGpuBackend({
   dawnOptions: DAWN_OPTIONS[values.mode as Mode],
   onWarning: () => {},
@@ -148,15 +159,21 @@ console.log(
   `${values.model}, batch ${batch}, ${values.mode}, ${description}, ${new Date().toISOString().slice(0, 10)}`,
 );
 console.log(
-  '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | planned MiB | losses apart from torch |',
+  '| tokens | attention | ms a step | in JavaScript | launches | on the GPU | peak MiB | planned MiB | losses apart from torch | from its f64 |',
 );
-console.log('|---|---|---|---|---|---|---|---|---|');
+console.log('|---|---|---|---|---|---|---|---|---|---|');
 for (const tokens of lengths) {
   const sizes = { ...shape, batch, tokens, vocabulary: 256, classes: 10 };
-  for (const line of torch.filter((one) => one.tokens === tokens)) {
-    console.log(`| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | | | | |`);
+  const ofLength = torch.filter((one) => one.tokens === tokens);
+  const [ofF32, ofF64] = ['f32', 'f64'].map((column) => ofLength.find((one) => one.column === column));
+  const from = (losses: readonly number[], other: TorchLine | undefined): string =>
+    other === undefined ? '' : apart(losses, other.losses).toExponential(1);
+  for (const line of ofLength) {
+    const apartFrom = [ofF32, ofF64].map((other) => (other === line ? '' : from(line.losses, other)));
+    console.log(
+      `| ${tokens} | torch ${line.column} | ${line.ms.toFixed(1)} | | | | | | ${apartFrom.join(' | ')} |`,
+    );
   }
-  const exactTorch = torch.find((one) => one.tokens === tokens && one.column === 'f32');
   const either = (value: string, yes: string): readonly boolean[] =>
     value === 'both' ? [false, true] : [value === yes];
   const columns = either(values.attention, 'exact').flatMap((isExact) =>
@@ -183,13 +200,12 @@ for (const tokens of lengths) {
     ].join(', ');
     try {
       const got = await measure(backend, sizes, way, { steps, losses, rate });
-      const difference =
-        k === undefined && exactTorch ? apart(got.losses, exactTorch.losses).toExponential(1) : '';
+      const differences = [ofF32, ofF64].map((other) => (k === undefined ? from(got.losses, other) : ''));
       const gpuMs = got.gpuMs.reduce((total, [, ms]) => total + ms, 0);
       const numbers = [got.ms, got.hostMs, got.launches, gpuMs, got.peakMiB, got.plannedMiB].map((one, at) =>
         one.toFixed(at === 2 || at > 3 ? 0 : 1),
       );
-      console.log(`| ${tokens} | ${name} | ${numbers.join(' | ')} | ${difference} |`);
+      console.log(`| ${tokens} | ${name} | ${numbers.join(' | ')} | ${differences.join(' | ')} |`);
       console.error(`${name} ${tokens}: losses ${got.losses.map((one) => one.toFixed(4)).join(' ')}`);
       if (!isRecorded) continue;
       const parts = got.gpuMs
@@ -197,7 +213,9 @@ for (const tokens of lengths) {
         .map(([kernel, ms]) => `${kernel} ${ms.toFixed(2)}`);
       console.error(`${name} ${tokens}: ms by kernel: ${parts.join(', ')}`);
     } catch (error) {
-      console.log(`| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | | |`);
+      console.log(
+        `| ${tokens} | ${name} | ${error instanceof Error ? error.message : error} | | | | | | | |`,
+      );
     }
   }
 }

@@ -46,6 +46,7 @@ in f32: exact and top-k attention, beside torch on the same CPU if python3 (or T
   --engine name   ${engines.join(', ')}                 (default ${engines[0]})`
       : ''
   }
+  --rounding      exact attention of torch also in f64, and in f32 from weights a rounding away
   --no-torch      leave torch out`;
 
 /**
@@ -71,6 +72,7 @@ export async function benchTraining(
       losses: { type: 'string', default: '5' },
       rate: { type: 'string', default: '1e-4' },
       threads: { type: 'string', default: String(Math.min(2, availableParallelism())) },
+      rounding: { type: 'boolean', default: false },
       'no-torch': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -89,25 +91,41 @@ export async function benchTraining(
   const lengths = values.tokens.split(',').map(Number);
   const torch = values['no-torch']
     ? []
-    : torchLines({ model: 'small', batch, tokens: lengths, steps, losses, rate, device: 'cpu', threads, k });
+    : torchLines({
+        ...{ model: 'small', batch, tokens: lengths, steps, losses, rate, device: 'cpu', threads, k },
+        rounding: values.rounding,
+      });
   const { backend, description } = await create(values.engine, threads);
   const beside = torch[0] === undefined ? '' : `; torch ${torch[0].torch}, ${threads} threads`;
   console.log(`\nsmall, batch ${batch}, ${description}${beside}, ${new Date().toISOString().slice(0, 10)}\n`);
   console.log(
-    '| tokens | attention | ms a step | least to most | peak MiB of tensors | torch, ms | losses apart |',
+    '| tokens | attention | ms a step | least to most | peak MiB of tensors | torch, ms | losses apart | from f64 |',
   );
-  console.log('|---:|---|---:|---:|---:|---:|---:|');
+  console.log('|---:|---|---:|---:|---:|---:|---:|---:|');
   let isClose = true;
   for (const tokens of lengths) {
     const sizes = { ...SMALL, batch, tokens };
+    const [f32, f64, nudged] = ['f32', 'f64', 'f32 nudged'].map((column) =>
+      torch.find((one) => one.tokens === tokens && one.column === column),
+    );
     for (const kept of [undefined, k]) {
       const got = await measure(backend, sizes, kept, { steps, losses, rate });
       const line = torch.find((one) => one.tokens === tokens && one.column === columnOf(kept));
       const difference = line && apart(got.losses, line.losses);
       isClose &&= difference === undefined || difference <= TOLERANCE;
-      console.log(`| ${cells(tokens, kept, got, line, difference).join(' | ')} |`);
+      const rounded = kept === undefined && f64 ? apart(got.losses, f64.losses) : undefined;
+      console.log(`| ${cells(tokens, kept, got, line, [difference, rounded]).join(' | ')} |`);
       console.error(
         `${columnOf(kept)} ${tokens}: losses ${got.losses.map((one) => one.toFixed(5)).join(' ')}`,
+      );
+    }
+    for (const line of [f32, nudged]) {
+      if (line === undefined || f64 === undefined) continue;
+      const differences = [f32, f64].map((other) =>
+        other && other !== line ? apart(line.losses, other.losses) : undefined,
+      );
+      console.log(
+        `| ${tokens} | torch, ${line.column} | | | | ${line.ms.toFixed(0)} | ${differences.map(shortly).join(' | ')} |`,
       );
     }
   }
@@ -124,7 +142,7 @@ function cells(
   k: number | undefined,
   { medianMs, leastMs, mostMs, peakBytes }: MeasuredTraining,
   torch: TorchLine | undefined,
-  difference: number | undefined,
+  differences: readonly (number | undefined)[],
 ): string[] {
   return [
     tokens.toLocaleString('en'),
@@ -133,9 +151,11 @@ function cells(
     `${leastMs.toFixed(0)} to ${mostMs.toFixed(0)}`,
     peakBytes === undefined ? '' : (peakBytes / 2 ** 20).toFixed(0),
     torch?.ms.toFixed(0) ?? '',
-    difference?.toExponential(1) ?? '',
+    ...differences.map(shortly),
   ];
 }
+
+const shortly = (difference: number | undefined): string => difference?.toExponential(1) ?? '';
 
 async function measure(
   backend: Backend,

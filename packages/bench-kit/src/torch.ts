@@ -19,10 +19,12 @@ export interface TorchRun {
   readonly threads?: number;
   /** Also top-k attention, composed of torch's matmul, topk, softmax and matmul. Default: only exact attention. */
   readonly k?: number;
+  /** Also exact attention in f64, and in f32 from weights a rounding away. Default false. */
+  readonly rounding?: boolean;
 }
 
 export interface TorchLine {
-  /** `f32`, `bf16`, or `top-k <k>` in f32. */
+  /** `f32`, `bf16`, `top-k <k>` in f32, `f64`, or `f32 nudged`: from weights a rounding away. */
   readonly column: string;
   readonly tokens: number;
   readonly ms: number;
@@ -35,10 +37,22 @@ export interface TorchLine {
 export function torchLines(run: TorchRun): readonly TorchLine[] {
   const script = findScript();
   if (script === undefined) return [];
-  const { model, batch, tokens, steps, losses, rate, device = 'cuda', threads, k } = run;
-  const args = [script, model, batch, tokens.join(','), steps, losses, rate, device, threads ?? 0, k ?? 0];
+  const { model, batch, tokens, steps, losses, rate, device = 'cuda', threads = 0, k = 0, rounding } = run;
+  const args = [
+    script,
+    model,
+    batch,
+    tokens.join(','),
+    steps,
+    losses,
+    rate,
+    device,
+    threads,
+    k,
+    rounding ? 1 : 0,
+  ];
   const python = process.env.TOPK_PYTHON ?? 'python3';
-  const made = spawnSync(python, args.map(String), { encoding: 'utf8', timeout: 240_000 });
+  const made = spawnSync(python, args.map(String), { encoding: 'utf8', timeout: 480_000 });
   if (made.status !== 0) {
     const reason = made.error?.message ?? made.stderr.trim().split('\n').at(-1);
     console.error(`torch is left out: ${reason} (${python}; TOPK_PYTHON names another)`);

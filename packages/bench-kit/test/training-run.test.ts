@@ -52,10 +52,22 @@ optional(
     const { batch, tokens } = sizes;
     const lines = torchLines({
       ...{ model: 'small', batch, tokens: [tokens], steps: 1, losses: 4, rate },
-      ...{ device: 'cpu', threads: 1, k: 5 },
+      ...{ device: 'cpu', threads: 1, k: 5, rounding: true },
     });
-    expect(lines.map(({ column }) => column)).toEqual(['f32', 'top-k 5']);
-    expect(apart(await lossesOf(undefined, 4), lines[0]?.losses ?? [])).toBeLessThan(1e-5);
-    expect(apart(await lossesOf(5, 4), lines[1]?.losses ?? [])).toBeLessThan(1e-5);
+    expect(lines.map(({ column }) => column)).toEqual(['f32', 'top-k 5', 'f64', 'f32 nudged']);
+    const [f32, topK, f64, nudged] = lines.map(({ losses }) => losses) as [
+      number[],
+      number[],
+      number[],
+      number[],
+    ];
+    const exact = await lossesOf(undefined, 4);
+    expect(apart(exact, f32)).toBeLessThan(1e-5);
+    expect(apart(await lossesOf(5, 4), topK)).toBeLessThan(1e-5);
+    expect(apart(exact, f64)).toBeLessThan(1e-5);
+    // Not the same numbers again: f64 has digits that f32 has not, and other weights have other losses.
+    expect(f64.map(Math.fround)).not.toEqual(f64);
+    expect(nudged).not.toEqual(f32);
+    expect(apart(nudged, f32)).toBeLessThan(1e-5);
   },
 );

@@ -1,7 +1,7 @@
 import type { Binding } from '../runtime/binding.js';
 import { LARGEST_GRID, type Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import { kernelFamily, read, readFrom, writeTo } from '../wgsl/define-kernel.js';
+import { kernelFamily, optional, read, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf } from '../wgsl/numbers.js';
 import { halfAt } from './elementwise-program-text.js';
 import { helperText } from './elementwise-wgsl.js';
@@ -54,7 +54,10 @@ export function recordColumnSums(
   stream.release(sums);
 }
 
-/** Joins the sums of parts, [parts, width] f32; of f16, `totals` begins with a whole word. */
+/**
+ * Joins the sums of parts, [parts, width] f32; of f16, `totals` begins with a whole word. With `second`, the latter half of
+ * the columns goes there: of f16, the halves have an even width.
+ */
 export function recordTotals(
   stream: Stream,
   sums: Span,
@@ -62,11 +65,13 @@ export function recordTotals(
   parts: number,
   width: number,
   half: boolean,
+  second?: Binding,
 ): void {
-  totalsKernel({ half }).launch(stream, {
+  const inWords = ({ span, base }: Binding): Binding => ({ span, base: half ? base / 2 : base });
+  totalsKernel({ half, two: second !== undefined }).launch(stream, {
     uniforms: { parts, width },
-    buffers: { part_sums: sums, totals: half ? { ...totals, base: totals.base / 2 } : totals },
-    workgroups: [Math.ceil(width / LAST_COLUMNS), 1, 1],
+    buffers: { part_sums: sums, totals: inWords(totals), second: second && inWords(second) },
+    workgroups: Math.ceil(width / LAST_COLUMNS),
   });
 }
 
@@ -129,16 +134,39 @@ export function loadHalf(name: string): string {
   return `fn load_${name}(at: u32) -> f32 { return ${halfAt(name)}; }`;
 }
 
-const totalsKernel = kernelFamily('column-sums totals', ({ half }: Stored) => ({
+interface TotalsVariant extends Stored {
+  /** Whether the columns go to two results. */
+  readonly two: boolean;
+}
+
+/** `put(column, value)`: of f16, a word at an even column. */
+function putTotals({ half, two }: TotalsVariant): string {
+  const place = (column: string): string => (half ? `(${column}) / 2u` : column);
+  const first = `totals[params.totals_base + ${place('column')}] = value;`;
+  const other = `second[params.second_base + ${place('column - params.width / 2u')}] = value;`;
+  return `fn put(column: u32, value: ${half ? 'u32' : 'f32'}) {
+  ${two ? `if (column >= params.width / 2u) { ${other} } else { ${first} }` : first}
+}`;
+}
+
+const totalsKernel = kernelFamily('column-sums totals', ({ half, two }: TotalsVariant) => ({
   uniforms: { parts: 'u32', width: 'u32' },
-  buffers: { part_sums: read('f32'), totals: writeTo(half ? 'u32' : 'f32') },
+  buffers: {
+    part_sums: read('f32'),
+    totals: writeTo(half ? 'u32' : 'f32'),
+    second: optional(two, writeTo(half ? 'u32' : 'f32')),
+  },
   workgroup: INVOCATIONS,
   source: () => `${half ? halfOf : ''}
+${putTotals({ half, two })}
 const COLUMNS = ${LAST_COLUMNS}u;
 var<workgroup> joined: array<f32, INVOCATIONS>;
 @compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = workgroup.x * COLUMNS + local % COLUMNS;
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32,
+) {
+  let first = (workgroup.x + workgroup.y * groups.x) * COLUMNS;
+  let column = first + local % COLUMNS;
   var sum = 0.0;
   if (column < params.width) {
     for (var part = local / COLUMNS; part < params.parts; part += ${LAST_SIDE_BY_SIDE}u) {
@@ -150,7 +178,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   ${
     half
       ? `// Each writes the two columns of a word.
-  let even = workgroup.x * COLUMNS + 2u * local;
+  let even = first + 2u * local;
   if (2u * local >= COLUMNS || even >= params.width) { return; }
   var word = 0u;
   for (var half = 0u; half < 2u && even + half < params.width; half++) {
@@ -160,10 +188,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
     }
     word |= half_of(total) << (16u * half);
   }
-  totals[params.totals_base + even / 2u] = word;`
+  put(even, word);`
       : `if (local >= COLUMNS || column >= params.width) { return; }
   for (var other = 1u; other < ${LAST_SIDE_BY_SIDE}u; other++) { sum += joined[local + other * COLUMNS]; }
-  totals[params.totals_base + column] = sum;`
+  put(column, sum);`
   }
 }`,
 }));

@@ -1,3 +1,4 @@
+import { erfRanges } from '../wgsl/erf.js';
 import { halfOf, orderedKey32 } from '../wgsl/numbers.js';
 
 /** f16 bits to f32 bits, exact, subnormals too (which `unpack2x16float` may flush). */
@@ -13,20 +14,13 @@ fn half_to_bits(half: u32) -> u32 {
 const isNaN = `
 fn is_nan(bits: u32) -> bool { return (bits & 0x7fffffffu) > 0x7f800000u; }`;
 
-/** A series near 0, else 1 - erfc by Abramowitz and Stegun 7.1.26: below 2e-7 everywhere. */
-const erf = `
+/** By branches: of a NaN, `min` and `max` may be a number. */
+const erf = `${erfRanges}
 fn erf_of(x: f32) -> f32 {
   let a = abs(x);
-  if (a < 0.75) {
-    let s = x * x;
-    let series = 1.0 + s * (-0.33333333 + s * (0.1 + s * (-0.023809524 + s * (0.0046296296
-      + s * (-0.00075757576 + s * (0.00010683761 + s * -0.000013227513))))));
-    return 1.1283792 * x * series;
-  }
   if (a > 4.0) { return sign(x); }
-  let t = 1.0 / (1.0 + 0.3275911 * a);
-  let poly = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
-  return sign(x) * (1.0 - poly * exp(-a * a));
+  if (a <= ERF_NEAR) { return erf_near(x); }
+  return sign(x) * erf_far(a);
 }`;
 
 const tanh = `

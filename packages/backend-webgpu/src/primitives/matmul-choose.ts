@@ -42,7 +42,7 @@ const SMALL_MATRIX: MatrixTile = {
   ...{ units: 'matrix', rows: 64, columns: 64, depth: 32, down: 1, across: 2, speed: 2.25 },
 };
 
-/** Number of tall tiles that keeps a large device busy. */
+/** Number of tall tiles that keeps a large device busy: with fewer, costs decide. */
 const ENOUGH_TILES = 200;
 
 /**
@@ -59,6 +59,8 @@ export function chooseProduct(
   if (sizes.rows <= NARROW_ROWS) return 'narrow';
   if (onUnits) return fastest([LARGE_MATRIX, MEDIUM_MATRIX, SMALL_MATRIX], sizes);
   if (sizes.columns <= TALL_TILE.columns && tilesOf(TALL_TILE, sizes) >= ENOUGH_TILES) return TALL_TILE;
+  // Wide tiles would compute columns that are not there.
+  if (sizes.columns <= TALL_TILE.columns) return fastest([TALL_TILE, SMALL_TILE], sizes);
   return fastest([LARGE_TILE, MEDIUM_TILE, SMALL_TILE], sizes);
 }
 
@@ -112,9 +114,10 @@ export function sharesWords(facts: DeviceFacts, given: Product, forced?: MatmulV
  * optimised.
  */
 function asRow(product: Product): Product {
-  const { rows, columns, transposeA, transposeB, a, b, out, epilogue } = product;
-  // A bias goes by columns.
-  if (epilogue !== undefined || columns > 1 || rows === 1 || out.stride !== 1) return product;
+  const { rows, columns, transposeA, transposeB, a, b, out, epilogue, safeFactor } = product;
+  // A bias goes by columns, and the factor belongs to b.
+  if (epilogue !== undefined || safeFactor !== undefined || columns > 1 || rows === 1 || out.stride !== 1)
+    return product;
   const turned: Operand = { ...out, stride: rows };
   return {
     ...product,

@@ -40,6 +40,8 @@ interface NarrowParameters {
   readonly vecB: boolean;
   readonly vecOut: boolean;
   readonly adds: boolean;
+  /** See `Product.safeFactor`. */
+  readonly safe: boolean;
   readonly epilogue: EpilogueParts;
 }
 
@@ -49,9 +51,9 @@ interface NarrowParameters {
  * ranges (`recordInParts`), are added in a fixed order. 16 KiB of workgroup memory.
  */
 function kernelOf(parameters: NarrowParameters) {
-  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, epilogue } =
+  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, safe, epilogue } =
     parameters;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${safe ? ' safe' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
   return defineKernel({
     key: `matmul narrow ${rows} ${lanes} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     uniforms: productUniforms,
@@ -67,13 +69,13 @@ function kernelOf(parameters: NarrowParameters) {
 }
 
 function sourceOf(parameters: NarrowParameters): string {
-  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB } = parameters;
+  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, safe } = parameters;
   const all = range(rows);
   const depthLanes = INVOCATIONS / lanes;
   return `var<workgroup> parts: array<array<vec4f, INVOCATIONS>, ${Math.min(rows, 4)}>;
 ${halfOut ? halfOf : ''}
 ${transposeA ? columnOfA(half) : loader({ name: 'a', half, along: false, vec: vecA })}
-${loader({ name: 'b', half, along: !transposeB, vec: vecB })}
+${loader({ name: 'b', half, along: !transposeB, vec: vecB, safe })}
 ${putSums(parameters)}
 
 @compute @workgroup_size(INVOCATIONS)
@@ -226,6 +228,7 @@ export function launchNarrow(stream: Stream, product: Product): void {
       vecB: inFours(b, transposeB ? inner : columns),
       vecOut: !transposeB && inFours(out, columns) && biasInFours(product.epilogue),
       adds: parts === 1 && (product.adds ?? false),
+      safe: product.safeFactor !== undefined,
       epilogue: parts === 1 ? epilogueParts(product.epilogue) : NO_EPILOGUE,
     });
     kernel.launch(stream, {

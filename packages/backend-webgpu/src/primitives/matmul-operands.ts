@@ -10,7 +10,15 @@ export interface Loader {
   readonly along: boolean;
   /** Four neighbours can be read at once. */
   readonly vec: boolean;
+  /** See `Product.safeFactor`; defines `safe_b` too. Default false. */
+  readonly safe?: boolean;
 }
+
+/** `safe_b(four)`: see `Product.safeFactor`. */
+export const safeOf = `fn safe_b(four: vec4f) -> vec4f {
+  let exponents = bitcast<vec4u>(four) & vec4u(0x7f800000u);
+  return select(params.b_factor * four, vec4f(), exponents == vec4u(0x7f800000u));
+}`;
 
 /** Element type of the array that a loader reads. */
 export function inputType(half: boolean, vec: boolean): string {
@@ -28,13 +36,14 @@ export function outputType(half: boolean, vec: boolean): string {
  * `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. Vectors, and no
  * branches: so loads need not wait for each other.
  */
-export function loader({ name, half, along, vec }: Loader): string {
+export function loader({ name, half, along, vec, safe = false }: Loader): string {
   const across = name === 'a' ? 'params.rows' : 'params.columns';
   const [lines, length] = along ? ['params.inner', across] : [across, 'params.inner'];
-  const head = `fn fetch_${name}(start: u32, line: u32, place: u32) -> vec4f`;
+  const head = `${safe ? `${safeOf}\n` : ''}fn fetch_${name}(start: u32, line: u32, place: u32) -> vec4f`;
   const at = `start + line * params.${name}_stride + place`;
   if (vec) {
-    const value = half ? 'vec4f(unpack2x16float(found.x), unpack2x16float(found.y))' : 'found';
+    const own = half ? 'vec4f(unpack2x16float(found.x), unpack2x16float(found.y))' : 'found';
+    const value = safe ? `safe_b(${own})` : own;
     return `${head} {
   let inside = line < ${lines} && place < ${length};
   let found = ${name}[select(0u, (${at}) / 4u, inside)];
@@ -49,7 +58,7 @@ ${head} {
   if (line >= ${lines}) { return values; }
   let at = ${at};
   ${times(4, one, '\n  ')}
-  return values;
+  return ${safe ? 'safe_b(values)' : 'values'};
 }`;
 }
 

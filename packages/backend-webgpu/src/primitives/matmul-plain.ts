@@ -11,18 +11,21 @@ import {
   finishText,
   isEmptyEpilogue,
 } from './matmul-epilogue.js';
+import { safeOf } from './matmul-operands.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
 /**
  * One invocation per element (for f16, per word) of the result, sums in ascending order. Reads each operand once per
  * row or column of the result; no workgroup memory.
  */
-function kernelOf({ dtype, transposeA, transposeB, adds = false, epilogue }: Product) {
+function kernelOf({ dtype, transposeA, transposeB, adds = false, safeFactor, epilogue }: Product) {
   const half = dtype === 'f16';
   const after = epilogueParts(epilogue);
   const isPlain = isEmptyEpilogue(after);
+  const safe = safeFactor !== undefined;
+  const b = `load_b(b_start + i${transposeB ? '' : ' * params.b_stride'})`;
   return defineKernel({
-    key: `matmul plain ${dtype}${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${adds ? ' adds' : ''}${epilogueKey(after)}`,
+    key: `matmul plain ${dtype}${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${safe ? ' safe' : ''}${adds ? ' adds' : ''}${epilogueKey(after)}`,
     uniforms: productUniforms,
     buffers: {
       a: readFrom('u32'),
@@ -33,7 +36,7 @@ function kernelOf({ dtype, transposeA, transposeB, adds = false, epilogue }: Pro
     workgroup: 64,
     source: () => `${half ? halfOf : ''}
 ${loadFloat('a', half)}
-${loadFloat('b', half)}
+${loadFloat('b', half)}${safe ? `\n${safeOf}` : ''}
 ${isPlain ? '' : half ? finishHalfText(after) : finishText(after, false, false)}
 
 fn product(matrix: u32, row: u32, column: u32) -> f32 {
@@ -41,7 +44,7 @@ fn product(matrix: u32, row: u32, column: u32) -> f32 {
   let b_start = params.b_base + matrix * params.b_batch + column${transposeB ? ' * params.b_stride' : ''};
   var sum = 0.0;
   for (var i = 0u; i < params.inner; i++) {
-    sum += load_a(a_start + i${transposeA ? ' * params.a_stride' : ''}) * load_b(b_start + i${transposeB ? '' : ' * params.b_stride'});
+    sum += load_a(a_start + i${transposeA ? ' * params.a_stride' : ''}) * ${safe ? `safe_b(vec4f(${b})).x` : b};
   }
   return sum;
 }

@@ -25,6 +25,8 @@ export interface Product {
   readonly out: Operand;
   /** True to add to what out holds. For f32. Default false. */
   readonly adds?: boolean;
+  /** For f32: b is read times this, and as 0 where it is NaN or infinite. Default: as it is. */
+  readonly safeFactor?: number;
   /** What the sums go through before they are written. For f32, without `adds`. Default: nothing. */
   readonly epilogue?: Epilogue;
 }
@@ -43,6 +45,8 @@ export const productUniforms = {
   out_stride: 'u32',
   /** Terms of the sums per workgroup. */
   terms: 'u32',
+  /** See `Product.safeFactor`. */
+  b_factor: 'f32',
 } as const;
 
 export function uniformsOf(product: Product, terms: number): Record<keyof typeof productUniforms, number> {
@@ -59,5 +63,6 @@ export function uniformsOf(product: Product, terms: number): Record<keyof typeof
     out_batch: out.batchStep,
     out_stride: out.stride,
     terms,
+    b_factor: product.safeFactor ?? 1,
   };
 }

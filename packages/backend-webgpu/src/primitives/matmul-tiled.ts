@@ -30,6 +30,8 @@ interface TiledParameters {
   readonly adds: boolean;
   /** No tile reaches beyond an edge, and both operands are read four at a time. */
   readonly whole: boolean;
+  /** See `Product.safeFactor`. */
+  readonly safe: boolean;
   readonly epilogue: EpilogueParts;
 }
 
@@ -39,10 +41,10 @@ interface TiledParameters {
  * memory 4 * depth * (rows + columns) bytes.
  */
 function kernelOf(parameters: TiledParameters) {
-  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, epilogue } =
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, safe, epilogue } =
     parameters;
   const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}${whole ? ' whole' : ''}`;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${safe ? ' safe' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
   return defineKernel({
     key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     uniforms: productUniforms,
@@ -58,10 +60,10 @@ function kernelOf(parameters: TiledParameters) {
 }
 
 function sourceOf(parameters: TiledParameters): string {
-  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, epilogue } =
+  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, safe, epilogue } =
     parameters;
   const a: Side = { name: 'a', tile, half, extent: tile.rows, along: transposeA, vec: vecA };
-  const b: Side = { name: 'b', tile, half, extent: tile.columns, along: !transposeB, vec: vecB };
+  const b: Side = { name: 'b', tile, half, extent: tile.columns, along: !transposeB, vec: vecB, safe };
   return `var<workgroup> a_tile: array<vec4f, ${(tile.depth * tile.rows) / 4}>;
 var<workgroup> b_tile: array<vec4f, ${(tile.depth * tile.columns) / 4}>;
 ${halfOut ? halfOf : ''}
@@ -223,7 +225,7 @@ function fetchWhole(a: Side, b: Side): string {
       const found = `${side.name}[at_${u} + ${i}u * line_${u}]`;
       return side.half
         ? `{ let found = ${found}; f${u}_${i} = vec4f(unpack2x16float(found.x), unpack2x16float(found.y)); }`
-        : `f${u}_${i} = ${found};`;
+        : `f${u}_${i} = ${side.safe ? `safe_b(${found})` : found};`;
     });
     return `${lines.join(' ')} at_${u} += step_${u};`;
   });
@@ -280,6 +282,7 @@ export function launchTiled(stream: Stream, product: Product, tile: MatmulTile):
       vecOut: inFours(out, columns) && biasInFours(product.epilogue),
       adds: parts === 1 && (product.adds ?? false),
       whole: isWhole,
+      safe: product.safeFactor !== undefined,
       epilogue: parts === 1 ? epilogueParts(product.epilogue) : NO_EPILOGUE,
     });
     kernel.launch(stream, {

@@ -130,19 +130,18 @@ function recordSums(
   { x, dOutput, statistics, weight, bias }: SumBuffers,
   parts: number,
 ): void {
-  const ofWeight = stream.scratch(4 * parts * width);
-  const ofBias = hasBias ? stream.scratch(4 * parts * width) : undefined;
+  // In a row, sums for the weight, then those for the bias.
+  const columns = hasBias ? 2 * width : width;
+  const sums = stream.scratch(4 * parts * columns);
   const uniforms = { rows, width, rows_per_part: Math.ceil(rows / parts) };
   partsKernel({ hasBias, half: dtype === 'f16' }).launch(stream, {
     uniforms,
-    buffers: { x: x.span, d_output: dOutput.span, statistics, of_weight: ofWeight, of_bias: ofBias },
+    buffers: { x: x.span, d_output: dOutput.span, statistics, sums },
     workgroups: partsGrid(parts, width),
   });
-  for (const [from, to] of [[ofWeight, weight.span] as const, [ofBias, bias?.span] as const]) {
-    if (from === undefined || to === undefined) continue;
-    recordTotals(stream, from, wholeOf(to), parts, width, dtype === 'f16');
-    stream.release(from);
-  }
+  const second = bias && wholeOf(bias.span);
+  recordTotals(stream, sums, wholeOf(weight.span), parts, columns, dtype === 'f16', second);
+  stream.release(sums);
 }
 
 function refusalsOf({ dtype, rows, width, epsilon }: NormRequest, facts: DeviceFacts): readonly string[] {
@@ -238,8 +237,7 @@ const partsKernel = kernelFamily('norm-gradient parts', ({ hasBias, half }: Part
     x: read(stored(half)),
     d_output: read(stored(half)),
     statistics: read('vec2f'),
-    of_weight: write('f32'),
-    of_bias: optional(hasBias, write('f32')),
+    sums: write('f32'),
   },
   workgroup: PARTS_INVOCATIONS,
   source: () =>
@@ -249,6 +247,10 @@ ${partsSource(
   `let g = ${half ? 'load_d_output(at)' : 'd_output[at]'};
       let of_row = statistics[row];
       sum += vec2f(g * (${half ? 'load_x(at)' : 'x[at]'} - of_row.x) * of_row.y, g);`,
-  `of_weight[place] = sum.x;${hasBias ? '\n  of_bias[place] = sum.y;' : ''}`,
+  hasBias
+    ? `let at = workgroup.y * 2u * params.width + column;
+  sums[at] = sum.x;
+  sums[at + params.width] = sum.y;`
+    : 'sums[place] = sum.x;',
 )}`,
 }));

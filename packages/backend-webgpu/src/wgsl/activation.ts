@@ -1,4 +1,5 @@
 import type { Activation } from '@topk-attention/core';
+import { erfRanges } from './erf.js';
 
 /**
  * WGSL of an activation function: `activated(x)` and its derivative `slope(x)`. NaN stays NaN because every value is a
@@ -8,23 +9,10 @@ export function activationText(activation: Activation): string {
   return texts[activation];
 }
 
-const ERF = `
-/** Error function, within 1 ulp in each of two ranges (minimax polynomials). */
+const ERF = `${erfRanges}
 fn erf(x: f32) -> f32 {
   let t = min(abs(x), 4.0);
-  let s = t * t;
-  var far = fma(-1.72853470e-5, t, 3.83197126e-4);
-  far = fma(far, s, fma(-3.88396438e-3, t, 2.42546219e-2));
-  far = fma(far, t, -1.06777877e-1);
-  far = fma(far, t, -6.34846687e-1);
-  far = fma(far, t, -1.28717512e-1);
-  far = 1.0 - exp(fma(far, t, -t));
-  var near = fma(-5.96761703e-4, s, 4.99119423e-3);
-  near = fma(near, s, -2.67681349e-2);
-  near = fma(near, s, 1.12819925e-1);
-  near = fma(near, s, -3.76125336e-1);
-  near = fma(near, s, 1.28379166e-1);
-  let size = select(fma(near, t, t), far, t > 0.927734375);
+  let size = select(erf_near(t), erf_far(t), t > ERF_NEAR);
   return select(size, -size, x < 0.0);
 }`;
 

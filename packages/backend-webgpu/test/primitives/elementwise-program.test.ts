@@ -1,4 +1,14 @@
-import { elementwiseProgram, fill, mapElements, sum, type Term, terms } from '@topk-attention/core';
+import {
+  elementwiseProgram,
+  erf,
+  fill,
+  mapElements,
+  sum,
+  type Term,
+  tensor,
+  terms,
+} from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { describe, expect, test } from 'vitest';
@@ -47,6 +57,20 @@ describe('elementwise programs in one pass', () => {
       3, 3, 3, 3,
     ]);
     expect((await sum(y).data())[0]).toBe(3 * size);
+    await backend.dispose();
+  });
+
+  optional('the error function, within two roundings everywhere', softwareGpuAvailability(), async () => {
+    const backend = await createTestBackend();
+    const x = Float32Array.from({ length: 20_001 }, (_, at) => (at - 10_000) / 2_300);
+    const [got, expected] = await Promise.all(
+      [backend, createReferenceBackend()].map((on) => erf(tensor(on, x, [x.length])).data()),
+    );
+    const apart = x.map((_, at) => Math.abs(Number(got?.[at]) - Number(expected?.[at])));
+    const relative = apart.map((one, at) => (one === 0 ? 0 : one / Math.abs(Number(expected?.[at]))));
+    expect(Math.max(...relative)).toBeLessThan(1.8e-7);
+    const unusual = Float32Array.of(Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -0);
+    expect(Array.from(await erf(tensor(backend, unusual, [4])).data())).toEqual([Number.NaN, 1, -1, -0]);
     await backend.dispose();
   });
 });

@@ -35,6 +35,12 @@ test('tiles and parts of products, forward and backward, of a wide and of a smal
       "64 x 64 x 64: 64x64 / 1",
     ]
   `);
+  // dQ of heads of 32: no columns that are not there.
+  expect([chosen(512, 4096, 32, 16), chosen(512, 2048, 32, 32), chosen(64, 4096, 32, 16)]).toEqual([
+    '128x32 / 6',
+    '128x32 / 3',
+    '64x64 / 16',
+  ]);
   expect(chooseProduct({ isSoftware: true }, { batch: 1, rows: 4096, inner: 64, columns: 64 })).toBe('plain');
 });
 

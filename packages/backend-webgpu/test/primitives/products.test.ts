@@ -146,6 +146,35 @@ onGpu('products that are added to what is there', async (harness) => {
   }
 });
 
+onGpu('products with rows that hold NaN and infinities, times a factor', async (harness) => {
+  for (const [variant, [m, k, n]] of [
+    [undefined, [5, 7, 1]],
+    ['plain', [5, 7, 6]],
+    ['narrow', [3, 600, 20]],
+    [TINY_TILE, [64, 24, 32]],
+    [TINY_TILE, [33, 700, 31]],
+  ] as const) {
+    const given = integers(k * n, -4, 4, 2);
+    const unusual = [NAN, INF, -INF];
+    const poisoned = given.map((value, at) => unusual[at % 17] ?? value);
+    const safe = given.map((value, at) => (unusual[at % 17] === undefined ? 0.5 * value : 0));
+    const a = harness.upload(integers(m * k, -4, 4, 1), [m, k]);
+    const [b, expectedB] = [harness.upload(poisoned, [k, n]), harness.upload(safe, [k, n])];
+    const out = harness.empty([m, n]);
+    const operand = (of: View, stride: number): Operand => ({ span: of.span, base: 0, batchStep: 0, stride });
+    launchProduct(
+      harness.stream,
+      {
+        ...{ dtype: 'f32', transposeA: false, transposeB: false, batch: 1, rows: m, inner: k, columns: n },
+        ...{ a: operand(a.view, k), b: operand(b.view, n), out: operand(out, n), safeFactor: 0.5 },
+      },
+      variant,
+    );
+    const expected = harness.reference.matmul(a.reference, expectedB.reference, false, false);
+    expect(distance(await harness.read(out), await harness.expected(expected)), `${m} x ${k} x ${n}`).toBe(0);
+  }
+});
+
 onGpu('matmul of few rows, or of one column', async (harness) => {
   for (const mkn of [
     [1, 768, 132],

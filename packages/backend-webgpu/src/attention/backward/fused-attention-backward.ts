@@ -15,7 +15,7 @@ import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
 import { recordNarrow } from '../shared/narrow.js';
 import { positionBytes, recordBucketsOfPositions } from '../shared/relative-bias.js';
-import { groupBytes, heldBytes, MOST_KEYS, planGroups, sortGeometry } from './groups.js';
+import { bytesOfGroups, heldBytes, MOST_KEYS, planGroups } from './groups.js';
 import type { Group } from './layout/groups.js';
 import { type BackwardViews, type BiasOf, type KeyResults, recordGroup } from './record-group.js';
 import { type BackwardTuning, DEFAULT_TUNING } from './tuning.js';
@@ -47,16 +47,12 @@ export function fusedAttentionBackward<T extends View>(
     prepare(request) {
       const reasons = refusals(request, facts);
       if (reasons.length > 0) return { refusals: reasons };
-      const bytesOf = ({ units, rowsPerUnit }: Group) =>
-        groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit));
+      const bytesFor = (chunk: number) => bytesOfGroups(request, tuning, groupsOf(request, chunk));
       return {
         // The work is divided by bytes; a smaller chunk only bounds them further.
         preferredChunk: request.queryLength,
-        scratchBytes: (chunk) =>
-          Math.max(...groupsOf(request, chunk).map((group) => heldBytes(bytesOf(group)))) +
-          extraBytes(request),
-        largestBytes: (chunk) =>
-          Math.max(...groupsOf(request, chunk).map((group) => Math.max(...Object.values(bytesOf(group))))),
+        scratchBytes: (chunk) => heldBytes(bytesFor(chunk)) + extraBytes(request),
+        largestBytes: (chunk) => Math.max(...Object.values(bytesFor(chunk))),
         describe() {
           const count = groupsOf(request, request.queryLength).length;
           const groups = `${count} ${count === 1 ? 'group' : 'groups'} of heads or queries`;
@@ -142,6 +138,7 @@ function recordAll(
 ): void {
   const { keyLength, headDim, valueDim } = request;
   const isHalf = request.dtype === 'f16';
+  const bytes = bytesOfGroups(request, tuning, groups);
   let wide: { readonly dK: Span; readonly dV: Span } | undefined;
   for (const group of groups) {
     const keys = group.units * keyLength;
@@ -157,7 +154,7 @@ function recordAll(
             dV: windowOf(dV, first * valueDim, keys * valueDim),
           }
         : { dK: { span: wide.dK, base: 0 }, dV: { span: wide.dV, base: 0 } };
-    recordGroup(stream, request, group, views, results, tuning, hasSubgroups);
+    recordGroup(stream, request, group, views, results, tuning, bytes, hasSubgroups);
     if (wide !== undefined && group.isLast) {
       recordNarrow(stream, wide.dK, dK, first * headDim, keys * headDim);
       recordNarrow(stream, wide.dV, dV, first * valueDim, keys * valueDim);

@@ -6,7 +6,13 @@ import { powerOfTwo } from './layout/rows.js';
 import { scatterKeysBytes } from './partition/scatter-keys.js';
 import { stagedTilesBytes } from './partition/scatter-tiles-staged.js';
 import { MOST_TILES } from './partition/tiles.js';
-import { type BackwardTuning, GROUP_BYTES, KEYS_PER_TILE, STAGING_BYTES } from './tuning.js';
+import {
+  type BackwardTuning,
+  GROUP_BYTES,
+  KEYS_PER_TILE,
+  LARGE_GROUP_BYTES,
+  STAGING_BYTES,
+} from './tuning.js';
 
 const MOST_KEYS_PER_TILE = 1024;
 const LEAST_BLOCK_ENTRIES = 256;
@@ -104,6 +110,26 @@ export function groupBytes(request: AttentionRequest, geometry: SortGeometry): G
 }
 
 /**
+ * Bytes of the scratch buffers of every group: those of the largest, so that a smaller one, such as the last, gets the same
+ * buffers from the pool. A recording would keep others for each size.
+ */
+export function bytesOfGroups(
+  request: AttentionRequest,
+  tuning: BackwardTuning,
+  groups: readonly Group[],
+): GroupBytes {
+  const each = groups.map(({ units, rowsPerUnit }) =>
+    groupBytes(request, sortGeometry(request, tuning, units, rowsPerUnit)),
+  );
+  // There may be no group at all.
+  const any = groupBytes(request, sortGeometry(request, tuning, 1, 1));
+  const names = Object.keys(any) as (keyof GroupBytes)[];
+  return Object.fromEntries(
+    names.map((name) => [name, Math.max(0, ...each.map((bytes) => bytes[name]))]),
+  ) as Record<keyof GroupBytes, number>;
+}
+
+/**
  * Bytes that a group holds. Buffers return to the pool when their last user is recorded, but sizes differ, so only the
  * sorted weights reuse one: that of the weights by slot.
  */
@@ -115,7 +141,9 @@ export function heldBytes(bytes: GroupBytes): number {
   return all - bufferSize(bytes.sortedWeights);
 }
 
-/** Groups in the order they run, each as large as `GROUP_BYTES`, the bindings and the chunk allow. */
+/**
+ * Groups in the order they run, each as large as `GROUP_BYTES` (`LARGE_GROUP_BYTES`), the bindings and the chunk allow.
+ */
 export function planGroups(
   request: AttentionRequest,
   tuning: BackwardTuning,
@@ -126,13 +154,15 @@ export function planGroups(
   const units = batch * keyHeads;
   const unitRows = groupSize(request) * queryLength;
   const mostRows = chunk * batch * queryHeads;
+  const whole = heldBytes(groupBytes(request, sortGeometry(request, tuning, units, unitRows)));
+  const budget = whole <= 4 * GROUP_BYTES ? GROUP_BYTES : LARGE_GROUP_BYTES;
   const fits = (unitCount: number, rows: number): boolean => {
     const geometry = sortGeometry(request, tuning, unitCount, rows);
     const bytes = groupBytes(request, geometry);
     return (
       rows <= 2 ** (32 - geometry.keysPerTileLog2) &&
       unitCount * rows <= mostRows &&
-      heldBytes(bytes) <= GROUP_BYTES &&
+      heldBytes(bytes) <= budget &&
       largestBinding(request, bytes, unitCount, rows) <= bindingBytes
     );
   };

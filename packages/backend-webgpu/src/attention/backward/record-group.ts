@@ -13,7 +13,7 @@ import {
   recordKeyGradients,
   recordPieces,
 } from './gather/record-gather.js';
-import { type GroupBytes, groupBytes, sortGeometry } from './groups.js';
+import { type GroupBytes, sortGeometry } from './groups.js';
 import type { Group, SortGeometry } from './layout/groups.js';
 import type { RowLayout } from './layout/rows.js';
 import { takesSubgroups } from './layout/subgroups.js';
@@ -61,7 +61,10 @@ function rowLayoutOf({ headDim, valueDim, dtype }: AttentionRequest): RowLayout 
   return { width, half: dtype === 'f16' };
 }
 
-/** Records all gradients of one group; groups add to dBias and dTable, and to dK and dV where `group.adds`. */
+/**
+ * Records all gradients of one group; groups add to dBias and dTable, and to dK and dV where `group.adds`. `bytes`: see
+ * `bytesOfGroups`.
+ */
 export function recordGroup(
   stream: Stream,
   request: AttentionRequest,
@@ -69,10 +72,10 @@ export function recordGroup(
   views: BackwardViews,
   results: KeyResults,
   tuning: BackwardTuning,
+  bytes: GroupBytes,
   hasSubgroups: boolean,
 ): void {
   const geometry = sortGeometry(request, tuning, group.units, group.rowsPerUnit);
-  const bytes = groupBytes(request, geometry);
   const weights = stream.scratch(bytes.weights);
   recordQueries(stream, request, group, views, weights, bytes, hasSubgroups);
   if (views.dTable !== undefined && views.positions !== undefined) {
@@ -148,11 +151,11 @@ function recordSort(
   const keyCounts = stream.scratch(bytes.keyCounts);
   recordCountKeys(stream, geometry, { ...ofBlocks, counts: keyCounts });
   const ranges = stream.scratch(bytes.keyRanges);
-  recordScanKeys(stream, geometry, { info, counts: keyCounts, ranges });
+  const pieceKeys = stream.scratch(bytes.pieceKeys);
+  const ofKeys = { counts: keyCounts, ranges, piece_keys: pieceKeys };
+  recordScanKeys(stream, geometry, piecesOf(geometry), { info, ...ofKeys });
   const sortedWeights = stream.scratch(bytes.sortedWeights);
   const sortedRows = stream.scratch(bytes.sortedRows);
-  const pieceKeys = stream.scratch(bytes.pieceKeys);
-  stream.clear(pieceKeys);
   recordScatterKeys(stream, geometry, {
     ...ofBlocks,
     tile_weights: ofTiles.tile_weights,
@@ -167,6 +170,10 @@ function recordSort(
   return { ranges, rows: sortedRows, weights: sortedWeights, pieceKeys };
 }
 
+function piecesOf({ units, rowsPerUnit, slots, pieceEntries }: SortGeometry): number {
+  return Math.ceil((units * rowsPerUnit * slots) / pieceEntries);
+}
+
 /** dK and dV from the sorted entries, which it frees. */
 function recordKeys(
   stream: Stream,
@@ -174,7 +181,7 @@ function recordKeys(
   group: Group,
   views: BackwardViews,
   { dK, dV }: KeyResults,
-  { slots, pieceEntries }: SortGeometry,
+  geometry: SortGeometry,
   sorted: Sorted,
   bytes: GroupBytes,
   hasSubgroups: boolean,
@@ -191,8 +198,8 @@ function recordKeys(
     sorted_weights: sorted.weights,
   };
   const sums = stream.scratch(bytes.pieceSums);
-  const pieces = Math.ceil((rows * slots) / pieceEntries);
-  const pieced = { pieces, piece_entries: pieceEntries };
+  const { pieceEntries } = geometry;
+  const pieced = { pieces: piecesOf(geometry), piece_entries: pieceEntries };
   recordPieces(stream, variant, pieced, { ...inputs, piece_keys: sorted.pieceKeys, sums });
   stream.release(sorted.pieceKeys);
   recordKeyGradients(

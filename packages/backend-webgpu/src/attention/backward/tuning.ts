@@ -1,5 +1,7 @@
 /** Transient bytes that a group of heads, or a part of one head's queries, may take. */
 export const GROUP_BYTES: number = 184 * 2 ** 20;
+/** The same where that would make more than four groups: each takes ten launches. A choice. */
+export const LARGE_GROUP_BYTES: number = 256 * 2 ** 20;
 
 /** Fewest keys of a tile; a power of two. */
 export const KEYS_PER_TILE = 128;

@@ -14,32 +14,32 @@ import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
-import { geometryOf, keyWindow, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
+import { geometryOf, type Part, queryWindow, visibleKeys } from '../shared/geometry.js';
 import { recordNarrow } from '../shared/narrow.js';
-import { type OptionSpans, optionsOf } from '../shared/options.js';
 import {
   type PositionBuckets,
   recordBucketsOfPositions,
   recordRelativeVectors,
 } from '../shared/relative-bias.js';
-import type { TileRows } from '../shared/scores/product.js';
-import { recordScores, scoreOptionsOf, scoreTileRows } from '../shared/scores/record-scores.js';
-import { type ScoreOptions, scoreStride } from '../shared/scores/scores-text.js';
+import { scoreStride } from '../shared/scores/scores-text.js';
 import { recordBiasGradient } from './bias-gradient.js';
+import { recordPartScores } from './part-scores.js';
 import {
   bytesOf,
   EXACT_BACKWARD_TUNING,
   type ExactBackwardTuning,
   headRunsOf,
+  type PartSize,
   partSize,
   refusals,
 } from './parts.js';
 import { recordRowGradients } from './row-gradients.js';
-import { recordSafeRows } from './safe-rows.js';
+import { keyOperand, queryOperand, type RowOperand } from './row-operands.js';
 import { recordScale } from './scale.js';
 import type { Slopes } from './slopes.js';
 import { recordTableGradient } from './table-gradient.js';
 import { recordUnusualGradients } from './unusual-gradients.js';
+import { emptyLists } from './unusual-lists.js';
 
 /**
  * Gradients of exact attention, with nothing of size Lq x Lk beyond one part of the queries: scores and dP = dO V^T of
@@ -84,13 +84,17 @@ export function exactBackward<T extends View>(
     for (const sums of [dBias, dTable]) if (sums !== undefined) stream.clear(sums.span);
     const positions = dTable && recordBucketsOfPositions(stream, request);
     const relative = recordRelativeVectors(stream, request, inputs.relativeTable, positions);
+    const size = partSize(request, chunk, facts, tuning);
+    const runs = headRunsOf(request, size);
+    const unusual = emptyLists(stream, runs.flat());
     const call: Call = {
-      ...{ stream, request, inputs, dQ, dK, dV, relative, positions },
+      ...{ stream, request, inputs, dQ, dK, dV, relative, positions, unusual: unusual.of },
       ...(dBias && { dBias }),
       ...(dTable && { dTable }),
-      tileRows: scoreTileRows(facts),
+      ...{ facts, largest: size },
     };
-    for (const parts of headRunsOf(request, partSize(request, chunk, facts, tuning))) recordRun(call, parts);
+    for (const parts of runs) recordRun(call, parts);
+    stream.release(unusual.all);
     if (relative !== undefined) stream.release(relative);
     if (positions !== undefined) stream.release(positions.buckets);
     return { q: dQ, k: dK, v: dV, ...(dBias && { bias: dBias }), ...(dTable && { relativeTable: dTable }) };
@@ -109,8 +113,11 @@ interface Call {
   /** The relative bias as vectors; see `recordRelativeVectors`. */
   readonly relative: Span | undefined;
   readonly positions: PositionBuckets | undefined;
-  /** Undefined: one key at a time, for devices in software. */
-  readonly tileRows: TileRows | undefined;
+  /** For each part, the list of its queries whose dO is not finite. */
+  readonly unusual: ReadonlyMap<Part, Span>;
+  readonly facts: DeviceFacts;
+  /** Heads and queries of the largest part. */
+  readonly largest: PartSize;
 }
 
 /** Sums in f32 for a run of elements of a gradient: in place, or in scratch until `finish` narrows them. */
@@ -136,7 +143,7 @@ function clearRun(stream: Stream, { span, base }: Binding): void {
 /** All queries of a run of heads. */
 function recordRun(call: Call, parts: readonly Part[]): void {
   const { stream, request, inputs } = call;
-  const { queryLength, keyLength, headDim, valueDim, causal, dtype, scale } = request;
+  const { queryLength, keyLength, headDim, valueDim, causal, scale } = request;
   const { firstHead, heads } = parts[0] as Part;
   const units = heads / groupSize(request);
   const firstUnit = firstHead / groupSize(request);
@@ -146,26 +153,17 @@ function recordRun(call: Call, parts: readonly Part[]): void {
   // Leading queries that see no key, and keys that no query sees, belong to no part's products.
   if (causal && queryStartOf(request) < 0) clearRun(stream, dQ);
   if (visibleKeys(request, parts[0] as Part) < keyLength) for (const sums of [dK, dV]) clearRun(stream, sums);
-  const k = keyWindow(inputs.k, request, parts[0] as Part);
-  const keys = recordSafeRows(
-    stream,
-    {
-      ...k,
-      ...{ half: dtype === 'f16', unitStep: keyLength * headDim, units, rows: keyLength, width: headDim },
-    },
-    scoreStride(keyLength),
-    rowScale(scale),
-  );
+  const keys = keyOperand(stream, request, inputs.k, parts[0] as Part, rowScale(scale));
   for (const [index, part] of parts.entries()) {
     if (visibleKeys(request, part) > 0) recordPart(call, part, keys, { dQ, dK, dV }, index > 0);
     stream.flush();
   }
-  stream.release(keys);
+  keys.release();
   for (const sums of [dQ, dK, dV]) sums.finish();
 }
 
 /**
- * The factor applied to the copies of q and k: the scale if at most 1 in magnitude; a larger one could overflow a
+ * The factor applied to q and k: the scale if at most 1 in magnitude; a larger one could overflow a
  * hidden key.
  */
 function rowScale(scale: number): number {
@@ -178,8 +176,8 @@ interface RunSums {
   readonly dV: Binding;
 }
 
-/** `keys`: safe rows of the run's keys, times `rowScale`. `adds`: the sums of the keys' gradients hold those of other parts. */
-function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boolean): void {
+/** `keys`: those of the run, times `rowScale`. `adds`: the sums of the keys' gradients hold those of other parts. */
+function recordPart(call: Call, part: Part, keys: RowOperand, sums: RunSums, adds: boolean): void {
   const { stream, request, inputs } = call;
   const { headDim, valueDim, dtype, causal, keyLengths, dropout, queryLength, keyLength, scale } = request;
   const sigmoid = request.sigmoidShift !== undefined;
@@ -190,10 +188,11 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   const half = dtype === 'f16';
   const gradient = queryWindow(inputs.dOutput, request, part);
 
-  const weights = scoresOf(call, part);
-  const slopes = slopesOf(call, part);
-  const unusual = stream.scratch(4 * (1 + heads * queries));
-  stream.clear({ ...unusual, size: 4 });
+  const { facts, relative, largest } = call;
+  const made = recordPartScores(stream, facts, request, inputs, relative, part, largest);
+  // Named for what they hold once the rows are done.
+  const { scores: weights, products: slopes } = made;
+  const unusual = call.unusual.get(part) as Span;
   const geometry = geometryOf(request, part);
   const rows = { row_fours: stride / 4, width: valueDim };
   const variant = { dtype, causal, keyLengths, dropout: dropout !== undefined, sigmoid };
@@ -227,12 +226,12 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
   for (let member = 0; member < group; member++) {
     const product: Product = {
       ...common,
+      ...keys.operand,
       transposeA: false,
       rows: queries,
       inner,
       columns: headDim,
       a: matrices(slopes, unitRows * stride, stride, member * queries * stride),
-      b: matrices(keys, stride * headDim, headDim),
       out: {
         span: sums.dQ.span,
         base: sums.dQ.base + (member * queryLength + part.firstQuery) * headDim,
@@ -243,69 +242,28 @@ function recordPart(call: Call, part: Part, keys: Span, sums: RunSums, adds: boo
     launchProduct(stream, product);
   }
   const toKeys = (of: Span, view: View, width: number, factor: number, out: Binding): void => {
-    const { span, base } = queryWindow(view, request, part);
-    const run = { span, base, half, unitStep: queryLength * width, units: heads, rows: queries, width };
-    const rows = recordSafeRows(stream, run, queries, factor);
+    const rows = queryOperand(stream, request, view, part, factor);
     const product: Product = {
       ...common,
+      ...rows.operand,
       transposeA: true,
       rows: visible,
       inner: unitRows,
       columns: width,
       a: matrices(of, unitRows * stride, stride),
-      b: matrices(rows, unitRows * width, width),
       out: { span: out.span, base: out.base, batchStep: keyLength * width, stride: width },
       adds,
     };
     launchProduct(stream, product);
-    stream.release(rows);
+    rows.release();
   };
   toKeys(slopes, inputs.q, headDim, rowScale(scale), sums.dK);
   stream.release(slopes);
   toKeys(weights, inputs.dOutput, valueDim, 1, sums.dV);
   recordUnusualGradients(stream, half, geometry, rows, { weights, gradient, unusual, sums: sums.dV });
   stream.release(weights);
-  stream.release(unusual);
 }
 
 function matrices(span: Span, batchStep: number, stride: number, base = 0): Operand {
   return { span, base, batchStep, stride };
-}
-
-/** Scores of the part's queries with all keys that any of them sees. */
-function scoresOf(call: Call, part: Part): Span {
-  const { request, inputs, relative } = call;
-  const extras = optionsOf(inputs, relative);
-  return products(call, request, part, scoreOptionsOf(request), inputs.q, inputs.k, extras);
-}
-
-/** dP: the rows of dO times the values of the keys that each query may see. */
-function slopesOf(call: Call, part: Part): Span {
-  const { inputs } = call;
-  const { valueDim, dtype, causal, keyLengths } = call.request;
-  const options: ScoreOptions = {
-    ...{ headDim: valueDim, dtype, causal, keyLengths },
-    ...{ mask: false, bias: false, relativeBias: false },
-  };
-  const request: AttentionRequest = { ...call.request, scale: 1 };
-  const extras = { key_lengths: inputs.keyLengths?.span };
-  return products(call, request, part, options, inputs.dOutput, inputs.v, extras);
-}
-
-function products(
-  { stream, tileRows }: Call,
-  request: AttentionRequest,
-  part: Part,
-  options: ScoreOptions,
-  queries: View,
-  keys: View,
-  extras: OptionSpans,
-): Span {
-  const scores = stream.scratch(4 * part.heads * part.queries * scoreStride(request.keyLength));
-  recordScores(stream, request, part, options, tileRows, {
-    q: queryWindow(queries, request, part),
-    k: keyWindow(keys, request, part),
-    ...{ scores, extras },
-  });
-  return scores;
 }

@@ -7,7 +7,9 @@ import { type Part, runsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
 import { relativeBytes } from '../shared/relative-bias.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
+import { copiesKeys, copiesQueries } from './row-operands.js';
 import { tableGradientBytes } from './table-gradient.js';
+import { unusualBytes } from './unusual-lists.js';
 
 /** Sizes of the parts that the work is divided into. The defaults are measured; tests shrink them. */
 export interface ExactBackwardTuning {
@@ -108,17 +110,19 @@ export function headRunsOf(
 }
 
 /** Bytes of the buffers that live while a part runs, the largest first. */
-export function bytesOf(request: AttentionRequest, { heads, queries }: PartSize): readonly number[] {
+export function bytesOf(request: AttentionRequest, size: PartSize): readonly number[] {
+  const { heads, queries } = size;
   const { keyLength, queryLength, headDim, valueDim, dtype, relativeBias } = request;
   const units = heads / groupSize(request);
   const scores = 4 * heads * queries * scoreStride(keyLength);
   const wide = dtype === 'f16';
+  const copied = copiesQueries(request, queries);
   return [
     ...[scores, scores],
-    4 * units * scoreStride(keyLength) * headDim,
-    4 * heads * queries * headDim,
-    4 * heads * queries * valueDim,
-    4 * (1 + heads * queries),
+    copiesKeys(request) ? 4 * units * scoreStride(keyLength) * headDim : 0,
+    copied ? 4 * heads * queries * headDim : 0,
+    copied ? 4 * heads * queries * valueDim : 0,
+    unusualBytes(headRunsOf(request, size).flat()),
     // f16: sums in f32 until the last part.
     wide ? 4 * heads * queryLength * headDim : 0,
     wide ? 4 * units * keyLength * headDim : 0,

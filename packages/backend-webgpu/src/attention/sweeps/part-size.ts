@@ -9,8 +9,13 @@ import { guardWords } from './guard-kernel.js';
 import { capacityOf, groupsOf, LARGEST_K } from './sizes.js';
 import { slowBytes } from './slow-kernel.js';
 
-/** Lists of one part of the work stay below the first, scratch rows of the slow path below the second. */
+/**
+ * Lists of one part of the work stay below the first, or below the second where the call saves what it keeps, whose bytes are
+ * no fewer: larger parts are a little faster (docs/kernels/forward-plain.md) and take fewer launches. Scratch rows of the slow
+ * path stay below the third.
+ */
 const LIST_BYTES = 2 ** 27;
+const SAVING_LIST_BYTES = 2 ** 28;
 const SLOW_BYTES = 2 ** 25 + 2 ** 24;
 /** Workgroups that keep a large device busy, and the fewest keys worth a workgroup. */
 const WORKGROUPS = 4096;
@@ -64,7 +69,7 @@ export function partSize(
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim, saves, k } = request;
   const group = groupSize(request);
   const limit = facts.bindingBytes - ALIGNMENT;
-  const budget = Math.min(tuning.listBytes ?? LIST_BYTES, limit);
+  const budget = Math.min(tuning.listBytes ?? (saves ? SAVING_LIST_BYTES : LIST_BYTES), limit);
   const rows = Math.max(group, Math.floor(budget / rowBytes(request, tuning)));
   const width = Math.max(
     Math.max(headDim, valueDim) * bytesPerElement(request.dtype),

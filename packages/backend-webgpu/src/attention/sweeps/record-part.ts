@@ -27,18 +27,21 @@ export interface PartWork {
   readonly request: AttentionRequest;
   readonly views: ForwardViews;
   readonly part: Part;
+  /** Of all parts, which get the same buffers from the pool: a recording keeps one set. */
+  readonly largest: Pick<Part, 'heads' | 'queries'>;
   readonly relative: Span | undefined;
   readonly unsafe: Unsafe;
   readonly tuning: SweepsTuning;
 }
 
 export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): void {
-  const { request, views, part, relative, unsafe, tuning } = work;
+  const { request, views, part, largest, relative, unsafe, tuning } = work;
   const { headDim, valueDim, dtype, causal, keyLengths, keyLength, scale } = request;
   const { k, capacity, groups } = sizesOf(request, tuning);
   const rows = part.heads * part.queries;
   const keyHeads = part.heads / groupSize(request);
 
+  const mostRows = largest.heads * largest.queries;
   const visible = visibleKeys(request, part);
   const shift = tuning.shift ?? shiftOf(k, visible);
   const tileRows = tuning.rows ?? tileRowsOn(facts);
@@ -52,10 +55,10 @@ export function recordPart(stream: Stream, facts: DeviceFacts, work: PartWork): 
     relativeBias: request.relativeBias !== undefined,
     rows: tileRows,
   };
-  const lists = stream.scratch(rows * rowBytes(request, tuning));
-  const thresholds = stream.scratch(4 * rows);
-  const counts = stream.scratch(4 * rows);
-  const slow = stream.scratch(4 * (keyHeads + rows));
+  const lists = stream.scratch(mostRows * rowBytes(request, tuning));
+  const thresholds = stream.scratch(4 * mostRows);
+  const counts = stream.scratch(4 * mostRows);
+  const slow = stream.scratch(4 * (largest.heads / groupSize(request) + mostRows));
   const q = queryWindow(views.q, request, part);
   const keys = keyWindow(views.k, request, part);
   const key_lengths = views.keyLengths?.span;

@@ -95,8 +95,9 @@ function record(
     biasPlace: guardWords(keyHeads, false),
   };
   if (relative !== undefined) recordBiasGuard(stream, relative, unsafe.keys, unsafe.biasPlace);
+  const largest = { heads, queries };
   for (const part of partsOf(request, heads, queries)) {
-    recordPart(stream, facts, { request, views, part, relative, unsafe, tuning });
+    recordPart(stream, facts, { request, views, part, largest, relative, unsafe, tuning });
     stream.flush();
   }
   stream.release(unsafe.keys);

@@ -409,11 +409,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 }
 
 // attention-backward scan-keys {"keysPerTileLog2":7}
-struct Params { tiles: u32, all_tiles: u32, entry_blocks: u32, block_entries: u32, keys: u32 }
+struct Params { tiles: u32, all_tiles: u32, entry_blocks: u32, block_entries: u32, keys: u32, piece_words: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> info: array<vec4u>;
 @group(0) @binding(2) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> ranges: array<vec2u>;
+@group(0) @binding(4) var<storage, read_write> piece_keys: array<u32>;
 const INVOCATIONS = 128u;
 
 
@@ -439,6 +440,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   @builtin(local_invocation_index) t: u32) {
   let place = group_index(group, groups);
   if (place >= params.all_tiles) { return; }
+  for (var word = place * INVOCATIONS + t; word < params.piece_words; word += params.all_tiles * INVOCATIONS) {
+    piece_keys[word] = 0u;
+  }
   let unit = place / params.tiles;
   let tile = info[place];
   let first = unit * params.entry_blocks + tile.x;

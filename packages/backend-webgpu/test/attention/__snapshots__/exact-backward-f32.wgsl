@@ -1,31 +1,12 @@
-// attention exact-backward safe-rows {"half":false}
-struct Params { unit_step: u32, rows: u32, rows_out: u32, width: u32, units: u32, factor: f32, x_base: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
-@group(0) @binding(2) var<storage, read_write> safe: array<f32>;
-const INVOCATIONS = 256u;
-
-fn load_x(at: u32) -> f32 { return bitcast<f32>(x[at]); }
-@compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let at = id.x + id.y * groups.x * INVOCATIONS;
-  let unit_size = params.rows_out * params.width;
-  if (at >= params.units * unit_size) { return; }
-  let place = at % unit_size;
-  var value = 0.0;
-  if (place < params.rows * params.width) {
-    let found = load_x(params.x_base + at / unit_size * params.unit_step + place);
-    if ((bitcast<u32>(found) & 0x7f800000u) != 0x7f800000u) { value = params.factor * found; }
-  }
-  safe[at] = value;
-}
-
-// attention scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":false,"bias":false,"relativeBias":false,"rows":64}
-struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32 }
+// attention exact-backward scores {"headDim":64,"dtype":"f32","causal":true,"keyLengths":false,"mask":false,"bias":false,"relativeBias":false,"valueDim":64,"rows":64}
+struct Params { query_length: u32, key_length: u32, query_heads: u32, group: u32, first_head: u32, heads: u32, first_query: u32, queries: u32, visible_keys: u32, scale: f32, reach: u32, query_start: i32, dropout_threshold: u32, kept_scale: f32, seed: vec2u, mask_stride: vec4u, bias_stride: vec4u, q_base: u32, k_base: u32, gradient_base: u32, v_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> k: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> scores: array<vec4u>;
+@group(0) @binding(3) var<storage, read> gradient: array<vec4f>;
+@group(0) @binding(4) var<storage, read> v: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> scores: array<vec4u>;
+@group(0) @binding(6) var<storage, read_write> products: array<vec4f>;
 const INVOCATIONS = 128u;
 
 
@@ -75,15 +56,31 @@ fn query_row(key_head: u32, row: u32) -> u32 {
   let at = min(row, params.group * params.queries - 1u);
   return (key_head * params.group + at / params.queries) * params.query_length + at % params.queries;
 }
+fn load_query_of_values(row: u32, quad: u32) -> vec4f {
+  
+  return gradient[params.gradient_base / 4u + row * 16u + quad];
+}
+fn load_key_of_values(row: u32, quad: u32) -> vec4f {
+  
+  return v[params.v_base / 4u + row * 16u + quad];
+}
 
-fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec4f, far: vec4f) {
+fn store_scores(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec4f, far: vec4f) {
   if (row_index >= rows) { return; }
   let row = row_at(key_head * rows + row_index);
   let visible = visible_of(row);
-  let stride = (params.key_length + 3u) / 4u;
-  let at = (key_head * rows + row_index) * stride + first_key / 4u;
+  let at = (key_head * rows + row_index) * ((params.key_length + 3u) / 4u) + first_key / 4u;
   if (first_key < visible) { scores[at] = scores_of(near, row, first_key, visible); }
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
+}
+
+fn store_products(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec4f, far: vec4f) {
+  if (row_index >= rows) { return; }
+  let row = row_at(key_head * rows + row_index);
+  let visible = visible_of(row);
+  let at = (key_head * rows + row_index) * ((params.key_length + 3u) / 4u) + first_key / 4u;
+  if (first_key < visible) { products[at] = near; }
+  if (first_key + 64u < visible) { products[at + 16u] = far; }
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -120,6 +117,7 @@ fn main(
   key_row_3 = key_head * params.key_length
     + min(first_key + 4u * stage_r + 3u, params.key_length - 1u);
   fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c));
+  {
   
     var dots_0_0 = vec4f(); var dots_0_1 = vec4f();
     var dots_1_0 = vec4f(); var dots_1_1 = vec4f();
@@ -142,7 +140,7 @@ fn main(
         fetched = mat4x4f(load_key(key_row_0, 4u * (slice + 1u) + stage_c), load_key(key_row_1, 4u * (slice + 1u) + stage_c), load_key(key_row_2, 4u * (slice + 1u) + stage_c), load_key(key_row_3, 4u * (slice + 1u) + stage_c));
       } else {
         
-        fetched = mat4x4f(load_key(key_row_0, 4u * (0u) + stage_c), load_key(key_row_1, 4u * (0u) + stage_c), load_key(key_row_2, 4u * (0u) + stage_c), load_key(key_row_3, 4u * (0u) + stage_c));
+        fetched = mat4x4f(load_key_of_values(key_row_0, 4u * (0u) + stage_c), load_key_of_values(key_row_1, 4u * (0u) + stage_c), load_key_of_values(key_row_2, 4u * (0u) + stage_c), load_key_of_values(key_row_3, 4u * (0u) + stage_c));
       }
       for (var turn = 0u; turn < 4u; turn++) {
       {
@@ -203,14 +201,108 @@ fn main(
     }
       }
     }
-  store_row(first_row + (4u * ty + 0u), rows, key_head, first_key + 4u * tx, dots_0_0, dots_0_1);
-  store_row(first_row + (4u * ty + 1u), rows, key_head, first_key + 4u * tx, dots_1_0, dots_1_1);
-  store_row(first_row + (4u * ty + 2u), rows, key_head, first_key + 4u * tx, dots_2_0, dots_2_1);
-  store_row(first_row + (4u * ty + 3u), rows, key_head, first_key + 4u * tx, dots_3_0, dots_3_1);
-  store_row(first_row + (4u * ty + 32u), rows, key_head, first_key + 4u * tx, dots_4_0, dots_4_1);
-  store_row(first_row + (4u * ty + 33u), rows, key_head, first_key + 4u * tx, dots_5_0, dots_5_1);
-  store_row(first_row + (4u * ty + 34u), rows, key_head, first_key + 4u * tx, dots_6_0, dots_6_1);
-  store_row(first_row + (4u * ty + 35u), rows, key_head, first_key + 4u * tx, dots_7_0, dots_7_1);
+  store_scores(first_row + (4u * ty + 0u), rows, key_head, first_key + 4u * tx, dots_0_0, dots_0_1);
+  store_scores(first_row + (4u * ty + 1u), rows, key_head, first_key + 4u * tx, dots_1_0, dots_1_1);
+  store_scores(first_row + (4u * ty + 2u), rows, key_head, first_key + 4u * tx, dots_2_0, dots_2_1);
+  store_scores(first_row + (4u * ty + 3u), rows, key_head, first_key + 4u * tx, dots_3_0, dots_3_1);
+  store_scores(first_row + (4u * ty + 32u), rows, key_head, first_key + 4u * tx, dots_4_0, dots_4_1);
+  store_scores(first_row + (4u * ty + 33u), rows, key_head, first_key + 4u * tx, dots_5_0, dots_5_1);
+  store_scores(first_row + (4u * ty + 34u), rows, key_head, first_key + 4u * tx, dots_6_0, dots_6_1);
+  store_scores(first_row + (4u * ty + 35u), rows, key_head, first_key + 4u * tx, dots_7_0, dots_7_1);
+  }
+  {
+  
+    var dots_0_0 = vec4f(); var dots_0_1 = vec4f();
+    var dots_1_0 = vec4f(); var dots_1_1 = vec4f();
+    var dots_2_0 = vec4f(); var dots_2_1 = vec4f();
+    var dots_3_0 = vec4f(); var dots_3_1 = vec4f();
+    var dots_4_0 = vec4f(); var dots_4_1 = vec4f();
+    var dots_5_0 = vec4f(); var dots_5_1 = vec4f();
+    var dots_6_0 = vec4f(); var dots_6_1 = vec4f();
+    var dots_7_0 = vec4f(); var dots_7_1 = vec4f();
+    for (var slice = 0u; slice < 4u; slice++) {
+      let turned = transpose(fetched);
+      workgroupBarrier();
+      key_tile[4u * stage_c + 0u][stage_place] = turned[0]; key_tile[4u * stage_c + 1u][stage_place] = turned[1]; key_tile[4u * stage_c + 2u][stage_place] = turned[2]; key_tile[4u * stage_c + 3u][stage_place] = turned[3];
+      if (t < 64u) {
+        let turned = transpose(mat4x4f(load_query_of_values(query_row_0, 4u * slice + stage_c), load_query_of_values(query_row_1, 4u * slice + stage_c), load_query_of_values(query_row_2, 4u * slice + stage_c), load_query_of_values(query_row_3, 4u * slice + stage_c)));
+        query_tile[4u * stage_c + 0u][stage_place] = turned[0]; query_tile[4u * stage_c + 1u][stage_place] = turned[1]; query_tile[4u * stage_c + 2u][stage_place] = turned[2]; query_tile[4u * stage_c + 3u][stage_place] = turned[3];
+      }
+      workgroupBarrier();
+      if (slice + 1u < 4u) {
+        fetched = mat4x4f(load_key_of_values(key_row_0, 4u * (slice + 1u) + stage_c), load_key_of_values(key_row_1, 4u * (slice + 1u) + stage_c), load_key_of_values(key_row_2, 4u * (slice + 1u) + stage_c), load_key_of_values(key_row_3, 4u * (slice + 1u) + stage_c));
+      } else {
+        
+        fetched = mat4x4f(load_key_of_values(key_row_0, 4u * (0u) + stage_c), load_key_of_values(key_row_1, 4u * (0u) + stage_c), load_key_of_values(key_row_2, 4u * (0u) + stage_c), load_key_of_values(key_row_3, 4u * (0u) + stage_c));
+      }
+      for (var turn = 0u; turn < 4u; turn++) {
+      {
+      let a0 = query_tile[4u * turn + 0u][(ty ^ (2u * turn))];
+      let a1 = query_tile[4u * turn + 0u][8u + (ty ^ (2u * turn))];
+      let b0 = key_tile[4u * turn + 0u][(tx ^ (2u * turn))];
+      let b1 = key_tile[4u * turn + 0u][16u + (tx ^ (2u * turn))];
+      dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
+      dots_1_0 = fma(vec4f(a0.y), b0, dots_1_0); dots_1_1 = fma(vec4f(a0.y), b1, dots_1_1);
+      dots_2_0 = fma(vec4f(a0.z), b0, dots_2_0); dots_2_1 = fma(vec4f(a0.z), b1, dots_2_1);
+      dots_3_0 = fma(vec4f(a0.w), b0, dots_3_0); dots_3_1 = fma(vec4f(a0.w), b1, dots_3_1);
+      dots_4_0 = fma(vec4f(a1.x), b0, dots_4_0); dots_4_1 = fma(vec4f(a1.x), b1, dots_4_1);
+      dots_5_0 = fma(vec4f(a1.y), b0, dots_5_0); dots_5_1 = fma(vec4f(a1.y), b1, dots_5_1);
+      dots_6_0 = fma(vec4f(a1.z), b0, dots_6_0); dots_6_1 = fma(vec4f(a1.z), b1, dots_6_1);
+      dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
+    }
+      {
+      let a0 = query_tile[4u * turn + 1u][(ty ^ (2u * turn))];
+      let a1 = query_tile[4u * turn + 1u][8u + (ty ^ (2u * turn))];
+      let b0 = key_tile[4u * turn + 1u][(tx ^ (2u * turn))];
+      let b1 = key_tile[4u * turn + 1u][16u + (tx ^ (2u * turn))];
+      dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
+      dots_1_0 = fma(vec4f(a0.y), b0, dots_1_0); dots_1_1 = fma(vec4f(a0.y), b1, dots_1_1);
+      dots_2_0 = fma(vec4f(a0.z), b0, dots_2_0); dots_2_1 = fma(vec4f(a0.z), b1, dots_2_1);
+      dots_3_0 = fma(vec4f(a0.w), b0, dots_3_0); dots_3_1 = fma(vec4f(a0.w), b1, dots_3_1);
+      dots_4_0 = fma(vec4f(a1.x), b0, dots_4_0); dots_4_1 = fma(vec4f(a1.x), b1, dots_4_1);
+      dots_5_0 = fma(vec4f(a1.y), b0, dots_5_0); dots_5_1 = fma(vec4f(a1.y), b1, dots_5_1);
+      dots_6_0 = fma(vec4f(a1.z), b0, dots_6_0); dots_6_1 = fma(vec4f(a1.z), b1, dots_6_1);
+      dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
+    }
+      {
+      let a0 = query_tile[4u * turn + 2u][(ty ^ (2u * turn))];
+      let a1 = query_tile[4u * turn + 2u][8u + (ty ^ (2u * turn))];
+      let b0 = key_tile[4u * turn + 2u][(tx ^ (2u * turn))];
+      let b1 = key_tile[4u * turn + 2u][16u + (tx ^ (2u * turn))];
+      dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
+      dots_1_0 = fma(vec4f(a0.y), b0, dots_1_0); dots_1_1 = fma(vec4f(a0.y), b1, dots_1_1);
+      dots_2_0 = fma(vec4f(a0.z), b0, dots_2_0); dots_2_1 = fma(vec4f(a0.z), b1, dots_2_1);
+      dots_3_0 = fma(vec4f(a0.w), b0, dots_3_0); dots_3_1 = fma(vec4f(a0.w), b1, dots_3_1);
+      dots_4_0 = fma(vec4f(a1.x), b0, dots_4_0); dots_4_1 = fma(vec4f(a1.x), b1, dots_4_1);
+      dots_5_0 = fma(vec4f(a1.y), b0, dots_5_0); dots_5_1 = fma(vec4f(a1.y), b1, dots_5_1);
+      dots_6_0 = fma(vec4f(a1.z), b0, dots_6_0); dots_6_1 = fma(vec4f(a1.z), b1, dots_6_1);
+      dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
+    }
+      {
+      let a0 = query_tile[4u * turn + 3u][(ty ^ (2u * turn))];
+      let a1 = query_tile[4u * turn + 3u][8u + (ty ^ (2u * turn))];
+      let b0 = key_tile[4u * turn + 3u][(tx ^ (2u * turn))];
+      let b1 = key_tile[4u * turn + 3u][16u + (tx ^ (2u * turn))];
+      dots_0_0 = fma(vec4f(a0.x), b0, dots_0_0); dots_0_1 = fma(vec4f(a0.x), b1, dots_0_1);
+      dots_1_0 = fma(vec4f(a0.y), b0, dots_1_0); dots_1_1 = fma(vec4f(a0.y), b1, dots_1_1);
+      dots_2_0 = fma(vec4f(a0.z), b0, dots_2_0); dots_2_1 = fma(vec4f(a0.z), b1, dots_2_1);
+      dots_3_0 = fma(vec4f(a0.w), b0, dots_3_0); dots_3_1 = fma(vec4f(a0.w), b1, dots_3_1);
+      dots_4_0 = fma(vec4f(a1.x), b0, dots_4_0); dots_4_1 = fma(vec4f(a1.x), b1, dots_4_1);
+      dots_5_0 = fma(vec4f(a1.y), b0, dots_5_0); dots_5_1 = fma(vec4f(a1.y), b1, dots_5_1);
+      dots_6_0 = fma(vec4f(a1.z), b0, dots_6_0); dots_6_1 = fma(vec4f(a1.z), b1, dots_6_1);
+      dots_7_0 = fma(vec4f(a1.w), b0, dots_7_0); dots_7_1 = fma(vec4f(a1.w), b1, dots_7_1);
+    }
+      }
+    }
+  store_products(first_row + (4u * ty + 0u), rows, key_head, first_key + 4u * tx, dots_0_0, dots_0_1);
+  store_products(first_row + (4u * ty + 1u), rows, key_head, first_key + 4u * tx, dots_1_0, dots_1_1);
+  store_products(first_row + (4u * ty + 2u), rows, key_head, first_key + 4u * tx, dots_2_0, dots_2_1);
+  store_products(first_row + (4u * ty + 3u), rows, key_head, first_key + 4u * tx, dots_3_0, dots_3_1);
+  store_products(first_row + (4u * ty + 32u), rows, key_head, first_key + 4u * tx, dots_4_0, dots_4_1);
+  store_products(first_row + (4u * ty + 33u), rows, key_head, first_key + 4u * tx, dots_5_0, dots_5_1);
+  store_products(first_row + (4u * ty + 34u), rows, key_head, first_key + 4u * tx, dots_6_0, dots_6_1);
+  store_products(first_row + (4u * ty + 35u), rows, key_head, first_key + 4u * tx, dots_7_0, dots_7_1);
+  }
 }
 
 // attention exact-backward rows {"dtype":"f32","causal":true,"keyLengths":false,"dropout":false,"sigmoid":false}

@@ -2,7 +2,7 @@ import type { AttentionRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
 import { fusedAttentionBackward } from '../../../src/attention/backward/fused-attention-backward.js';
 import { groupBytes, heldBytes, planGroups, sortGeometry } from '../../../src/attention/backward/groups.js';
-import { DEFAULT_TUNING, GROUP_BYTES } from '../../../src/attention/backward/tuning.js';
+import { DEFAULT_TUNING, GROUP_BYTES, LARGE_GROUP_BYTES } from '../../../src/attention/backward/tuning.js';
 import { limitsOf } from '../../../src/limits.js';
 import { problem } from '../../support/backward.js';
 
@@ -31,6 +31,9 @@ for (const [name, request] of requests) {
       if (4 * request.keyLength * 64 > bindingBytes) return;
       const groups = planGroups(request, DEFAULT_TUNING, bindingBytes, request.queryLength);
       const unitRows = (request.queryHeads / request.keyHeads) * request.queryLength;
+      // More than four groups of the smaller size, at 28 bytes an entry.
+      const entries = request.batch * request.queryHeads * request.queryLength * (request.k as number);
+      const isLong = 28 * entries > 4 * GROUP_BYTES;
       let row = 0;
       for (const group of groups) {
         expect(group.firstRow).toBe(row);
@@ -42,13 +45,21 @@ for (const [name, request] of requests) {
           request,
           sortGeometry(request, DEFAULT_TUNING, group.units, group.rowsPerUnit),
         );
-        expect(heldBytes(bytes)).toBeLessThanOrEqual(GROUP_BYTES);
+        expect(heldBytes(bytes)).toBeLessThanOrEqual(isLong ? LARGE_GROUP_BYTES : GROUP_BYTES);
         expect(Math.max(...Object.values(bytes))).toBeLessThanOrEqual(bindingBytes);
       }
       expect(row).toBe(request.batch * request.queryHeads * request.queryLength);
     });
   }
 }
+
+test('a long call takes larger groups, fewer of them', () => {
+  const training = long(4096, { batch: 32, queryHeads: 2, keyHeads: 2, headDim: 32, valueDim: 32 });
+  const counts = [long(16_384), training, long(65_536)].map(
+    (request) => planGroups(request, DEFAULT_TUNING, 2 ** 31 - 4, request.queryLength).length,
+  );
+  expect(counts).toEqual([4, 4, 12]);
+});
 
 test('a chunk bounds the queries of a group', () => {
   const groups = planGroups(long(4096), DEFAULT_TUNING, 128 * MiB, 16);

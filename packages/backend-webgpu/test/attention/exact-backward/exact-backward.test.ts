@@ -50,12 +50,60 @@ for (const [name, partial] of cases) {
   });
 }
 
-optional('exact gradients by the tiles of hardware', software, async () => {
+optional(
+  'exact gradients by the tiles of hardware, with and without a copy of the keys',
+  software,
+  async () => {
+    const machine = await sharedMachine();
+    for (const keyLength of [131, 132]) {
+      const made = exact({
+        queryLength: 70,
+        keyLength,
+        headDim: 20,
+        causal: true,
+        mask: [1, 1, 1, keyLength],
+      });
+      const facts = { ...machine.stream.facts, isSoftware: false };
+      const got = await machine.exactGradients(made, {}, made.request.queryLength, facts);
+      const expected = referenceGradients(made);
+      for (const role of roles) expect(difference(got[role], expected[role]), role).toBeLessThan(2e-6);
+    }
+  },
+);
+
+const paired: Readonly<Record<string, Partial<AttentionRequest>>> = {
+  'values wider than keys, lengths': { batch: 2, valueDim: 24, keyLengths: true },
+  'grouped heads, causal': { queryHeads: 4, causal: true, queryLength: 70, keyLength: 132 },
+  'f16, a mask': { dtype: 'f16', mask: [1, 1, 20, 20] },
+  'dropout, a bias, a relative bias': {
+    ...{ dropout: { rate: 0.3, seed: 5 }, bias: [1, 2, 20, 20], relativeBias },
+  },
+};
+
+for (const [name, partial] of Object.entries(paired)) {
+  optional(`scores and dP in one launch have the bits of two launches: ${name}`, thorough, async () => {
+    const machine = await sharedMachine();
+    const made = exact(partial);
+    const gradientsOn = (storageBuffers: number): ReturnType<typeof machine.exactGradients> => {
+      const facts = { ...machine.stream.facts, isSoftware: false, storageBuffers };
+      return machine.exactGradients(made, {}, made.request.queryLength, facts);
+    };
+    const together = await gradientsOn(10);
+    expect(together).toEqual(await gradientsOn(5));
+    const expected = referenceGradients(made);
+    for (const role of roles) {
+      expect(difference(together[role], expected[role]), role).toBeLessThan(toleranceOf(made.request, role));
+    }
+  });
+}
+
+optional('an unusual gradient in each of several parts', software, async () => {
   const machine = await sharedMachine();
-  const made = exact({ queryLength: 70, keyLength: 131, headDim: 20, causal: true, mask: [1, 1, 1, 131] });
-  const facts = { ...machine.stream.facts, isSoftware: false };
-  const got = await machine.exactGradients(made, {}, made.request.queryLength, facts);
+  const made = exact({ queryHeads: 4, keyHeads: 2 });
+  // Columns of the first query of the first head, of the last of the third, and of one between.
+  for (const at of [3, 1 * 160 + 9 * 8 + 1, 2 * 160 + 19 * 8 + 5]) made.dOutput[at] = Number.NaN;
   const expected = referenceGradients(made);
+  const got = await machine.exactGradients(made, { partBytes: 1600, leastQueries: 4 });
   for (const role of roles) expect(difference(got[role], expected[role]), role).toBeLessThan(2e-6);
 });
 

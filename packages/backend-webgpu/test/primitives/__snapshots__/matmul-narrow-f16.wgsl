@@ -1,4 +1,4 @@
-struct Params { batch: u32, rows: u32, inner: u32, columns: u32, a_batch: u32, a_stride: u32, b_batch: u32, b_stride: u32, out_batch: u32, out_stride: u32, terms: u32, a_base: u32, b_base: u32, out_base: u32 }
+struct Params { batch: u32, rows: u32, inner: u32, columns: u32, a_batch: u32, a_stride: u32, b_batch: u32, b_stride: u32, out_batch: u32, out_stride: u32, terms: u32, b_factor: f32, a_base: u32, b_base: u32, out_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec2u>;
 @group(0) @binding(2) var<storage, read> b: array<vec2u>;

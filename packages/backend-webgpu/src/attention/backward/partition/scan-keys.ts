@@ -15,16 +15,19 @@ function eachAhead(body: (ahead: number) => string, join: string): string {
 
 /**
  * For one tile (one workgroup each): where the entries of every key begin in the sorted list and how many there are.
- * Also turns every block's count of a key into the place of its first entry of that key. Reads the counts twice,
- * writes them once. Workgroup memory: up to 1 KiB.
+ * Also turns every block's count of a key into the place of its first entry of that key, and clears the keys of pieces, which
+ * the next kernel writes: a command of its own would end the pass. Reads the counts twice, writes them once. Workgroup memory: up to 1 KiB.
  */
 const scanKeysKernel = kernelFamily('attention-backward scan-keys', ({ keysPerTileLog2 }: TileVariant) => {
   const keys = 2 ** keysPerTileLog2;
   const invocations = Math.min(256, keys);
   const each = keys / invocations;
   return {
-    uniforms: { tiles: 'u32', all_tiles: 'u32', entry_blocks: 'u32', block_entries: 'u32', keys: 'u32' },
-    buffers: { info: read('vec4u'), counts: write('u32'), ranges: write('vec2u') },
+    uniforms: {
+      ...{ tiles: 'u32', all_tiles: 'u32', entry_blocks: 'u32', block_entries: 'u32', keys: 'u32' },
+      piece_words: 'u32',
+    },
+    buffers: { info: read('vec4u'), counts: write('u32'), ranges: write('vec2u'), piece_keys: write('u32') },
     workgroup: invocations,
     source: () => `
 ${groupIndex}
@@ -34,6 +37,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   @builtin(local_invocation_index) t: u32) {
   let place = group_index(group, groups);
   if (place >= params.all_tiles) { return; }
+  for (var word = place * INVOCATIONS + t; word < params.piece_words; word += params.all_tiles * INVOCATIONS) {
+    piece_keys[word] = 0u;
+  }
   let unit = place / params.tiles;
   let tile = info[place];
   let first = unit * params.entry_blocks + tile.x;
@@ -71,12 +77,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
 export function recordScanKeys(
   stream: Stream,
   { keysPerTileLog2, units, tiles, keys, blockEntries, entryBlocks }: SortGeometry,
-  buffers: Readonly<Record<'info' | 'counts' | 'ranges', Span>>,
+  pieces: number,
+  buffers: Readonly<Record<'info' | 'counts' | 'ranges' | 'piece_keys', Span>>,
 ): void {
   scanKeysKernel({ keysPerTileLog2 }).launch(stream, {
     uniforms: {
       ...{ tiles, all_tiles: units * tiles, keys },
       ...{ entry_blocks: entryBlocks, block_entries: blockEntries },
+      piece_words: 2 * pieces,
     },
     buffers,
     workgroups: units * tiles,

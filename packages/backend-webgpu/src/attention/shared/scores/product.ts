@@ -19,6 +19,8 @@ export interface ProductShape {
   readonly dtype: 'f32' | 'f16';
   /** Rows of a tile. 128 need 17 KiB of workgroup memory and 256 invocations; 64 need 13 KiB and 128. */
   readonly rows: TileRows;
+  /** Of the functions that load rows, where a kernel has several products: `load_query<suffix>`. Default ''. */
+  readonly suffix?: string;
 }
 
 export type TileRows = 64 | 128;
@@ -86,11 +88,17 @@ export function tileRow(i: number, { rows }: Pick<ProductShape, 'rows'>): string
   return `(4u * ty + ${(i % 4) + (rows / 2) * Math.floor(i / 4)}u)`;
 }
 
-/** Workgroup memory and functions. `q` and `k` are declared by the kernel: `readFrom(operandType(shape))`. */
+/** The functions that load rows of buffers which the kernel declares: `readFrom(operandType(shape))`. */
+export function productLoaders(shape: ProductShape, queries: string, keys: string): string {
+  const { suffix = '' } = shape;
+  return `${loadQuad(`load_query${suffix}`, queries, shape)}
+${loadQuad(`load_key${suffix}`, keys, shape)}`;
+}
+
+/** Workgroup memory and functions. `q` and `k` are declared by the kernel, as for `productLoaders`. */
 export function productDeclarations(shape: ProductShape): string {
   return `
-${loadQuad('load_query', 'q', shape)}
-${loadQuad('load_key', 'k', shape)}
+${productLoaders(shape, 'q', 'k')}
 
 // [dim][row / 4] and [dim][key / 4]; quads are swapped by dim so that neither writing nor reading meets in one bank.
 // Arrays of arrays: a constant first index needs no check of its bound.
@@ -132,9 +140,10 @@ const isNarrow = ({ rows }: ProductShape): boolean => rows === 64;
 
 /** Statements that load the invocation's next elements: dims from 16 slice on, of the current rows. */
 function fetch(shape: ProductShape, slice: string): string {
+  const { suffix = '' } = shape;
   const rows = (name: string): string =>
     range(4)
-      .map((j) => `load_${name}(${name}_row_${j}, 4u * (${slice}) + stage_c)`)
+      .map((j) => `load_${name}${suffix}(${name}_row_${j}, 4u * (${slice}) + stage_c)`)
       .join(', ');
   const keys = `fetched = mat4x4f(${rows('key')});`;
   return isNarrow(shape) ? keys : `if (t < 128u) { ${keys} } else { fetched = mat4x4f(${rows('query')}); }`;
@@ -148,9 +157,10 @@ export function productStart(shape: ProductShape, keyRows: string): string {
 
 /**
  * Statements that leave the dot products of the tile in `dots_*`. `nextKeyRows` sets key_row_0 .. key_row_3 for the
- * next tile, whose first dims are loaded while the last of this one are processed.
+ * next tile, whose first dims are loaded while the last of this one are processed; it is one of the product `next`.
  */
-export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
+export function tileProducts(shape: ProductShape, nextKeyRows: string, next: ProductShape = shape): string {
+  const { suffix = '' } = shape;
   const slices = Math.ceil(shape.headDim / SLICE);
   const step = (dim: number): string => {
     const within = `${STEPS}u * turn + ${dim}u`;
@@ -176,7 +186,7 @@ export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
       .join(' ');
   const queriesToo = `if (t < 64u) {
         let turned = transpose(mat4x4f(${range(4)
-          .map((j) => `load_query(query_row_${j}, 4u * slice + stage_c)`)
+          .map((j) => `load_query${suffix}(query_row_${j}, 4u * slice + stage_c)`)
           .join(', ')}));
         ${put('query')}
       }`;
@@ -194,7 +204,7 @@ export function tileProducts(shape: ProductShape, nextKeyRows: string): string {
         ${fetch(shape, 'slice + 1u')}
       } else {
         ${nextKeyRows}
-        ${fetch(shape, '0u')}
+        ${fetch(next, '0u')}
       }
       for (var turn = 0u; turn < ${SLICE / STEPS}u; turn++) {
       ${steps}

@@ -39,17 +39,33 @@ fn store_row(row_index: u32, rows: u32, key_head: u32, first_key: u32, near: vec
   if (first_key + 64u < visible) { scores[at + 16u] = scores_of(far, row, first_key + 64u, visible); }
 }
 
-@compute @workgroup_size(INVOCATIONS)
+${tileStart(shape)}
+  ${tileProducts(shape, '')}
+  ${scoreRows
+    .map(
+      (i) =>
+        `store_row(first_row + ${tileRow(i, shape)}, rows, key_head, first_key + 4u * tx, dots_${i}_0, dots_${i}_1);`,
+    )
+    .join('\n  ')}
+}`;
+}
+
+/**
+ * The start of `main`: a tile of the keys of a key head for a tile of the rows that use it, with the first dims of its rows
+ * on their way.
+ */
+export function tileStart(shape: ProductShape): string {
+  return `@compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) id: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
   let rows = params.group * params.queries;
   let key_tiles = (params.visible_keys + ${TILE_KEYS - 1}u) / ${TILE_KEYS}u;
-  let row_tiles = (rows + ${p.rows - 1}u) / ${p.rows}u;
+  let row_tiles = (rows + ${shape.rows - 1}u) / ${shape.rows}u;
   let job = id.x + id.y * groups.x;
   if (job >= key_tiles * row_tiles * (params.heads / params.group)) { return; }
   let first_key = ${TILE_KEYS}u * (job % key_tiles);
-  let first_row = ${p.rows}u * (job / key_tiles % row_tiles);
+  let first_row = ${shape.rows}u * (job / key_tiles % row_tiles);
   let key_head = job / key_tiles / row_tiles;
   ${productPlaces}
   ${productStart(
@@ -60,15 +76,7 @@ fn main(
     + min(first_key + 4u * stage_r + ${j}u, params.key_length - 1u);`,
       )
       .join('\n  '),
-  )}
-  ${tileProducts(shape, '')}
-  ${scoreRows
-    .map(
-      (i) =>
-        `store_row(first_row + ${tileRow(i, shape)}, rows, key_head, first_key + 4u * tx, dots_${i}_0, dots_${i}_1);`,
-    )
-    .join('\n  ')}
-}`;
+  )}`;
 }
 
 /** The kernel's workgroups for the rows of a part. */

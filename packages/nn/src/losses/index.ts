@@ -1,0 +1,2 @@
+export { binaryCrossEntropy } from './binary-cross-entropy.js';
+export { meanSquaredError } from './mean-squared-error.js';
