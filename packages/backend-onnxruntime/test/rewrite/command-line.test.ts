@@ -162,6 +162,19 @@ test('inputs and outputs in half precision', async () => {
   expect(JSON.parse(timed.out).rows).toMatchObject([{ model: from }, { model: to }]);
 });
 
+test('memory is that of the run, however large the inputs are', async () => {
+  // 64 MiB of inputs; as text they took the measuring process more than the 64 MiB of the run.
+  const onnx = new GraphBuilder();
+  onnx.input('x', 'f32', ['rows', 1024]);
+  onnx.output(onnx.op('Exp', [onnx.op('Neg', ['x'])]), 'f32', ['rows', 1024]);
+  await writeFile(at('large.onnx'), encodeModel(onnx.model()));
+  const { code, out } = await run('bench', at('large.onnx'), '--at', 'rows=16384', '--runs', '1', '--json');
+  expect(code).toBe(0);
+  const [peak] = JSON.stringify(JSON.parse(out)).match(/(?<="peakBytes":)\d+/) ?? [];
+  expect(Number(peak)).toBeGreaterThan(60 * 2 ** 20);
+  expect(Number(peak)).toBeLessThan(200 * 2 ** 20);
+});
+
 test('blocks without a mask as an operator of ONNX Runtime, where asked for', async () => {
   const operator = 'com.microsoft.MultiHeadAttention';
   const [from, to] = [at('picture.onnx'), at('picture-contrib.onnx')];

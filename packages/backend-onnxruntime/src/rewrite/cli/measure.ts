@@ -171,7 +171,7 @@ export async function measureHere(): Promise<void> {
     outputs = await session.run(feeds);
     milliseconds = Math.min(milliseconds, performance.now() - start);
   }
-  const peakBytes = Math.max(0, peakOfProcess() - before);
+  const peakBytes = Math.max(0, (await peakOfProcess()) - before);
   const floats = session.outputNames.flatMap((name) => floatsOf(name, outputs[name]));
   const header: Header = {
     ...{ milliseconds, peakBytes },
