@@ -39,27 +39,34 @@ export function studyCharts({ study, title, rows }: BenchResult): readonly LineC
         paper: 'gibibytes',
       },
     ];
-    return charts.map(
-      ({ what, y, of, paper: key }): LineChart => ({
+    return charts.map(({ what, y, of, paper: key }): LineChart => {
+      const series = ways.flatMap((way): Series[] => {
+        const points = own.flatMap((row) => {
+          const value = of(row);
+          return row.way === way && value !== undefined && value > 0 ? [{ x: row.x, y: value }] : [];
+        });
+        const theirs = paper
+          .filter((point) => point.way === way)
+          .map((point) => ({ x: point.x, y: point[key] }));
+        return [
+          { name: way, className: classOf(way), points },
+          { name: `${way}, paper (another GPU)`, className: classOf(way), isDashed: true, points: theirs },
+        ];
+      });
+      return {
         title: `${title}: ${what}, ${direction}`,
         x: { title: varies, isLog: true },
         y: { title: y, isLog: true },
-        series: ways.flatMap((way): Series[] => {
-          const points = own.flatMap((row) => {
-            const value = of(row);
-            return row.way === way && value !== undefined && value > 0 ? [{ x: row.x, y: value }] : [];
-          });
-          const theirs = paper
-            .filter((point) => point.way === way)
-            .map((point) => ({ x: point.x, y: point[key] }));
-          return [
-            { name: way, className: classOf(way), points },
-            { name: `${way}, paper (another GPU)`, className: classOf(way), isDashed: true, points: theirs },
-          ];
-        }),
-      }),
-    );
+        series: study === 'mechanisms' ? [...series].sort(byEnd) : series,
+      };
+    });
   });
+}
+
+/** From the top at the right end of a chart: in a legend of many lines that is where to look. Longer lines come first. */
+function byEnd(a: Series, b: Series): number {
+  const [endA, endB] = [a.points.at(-1), b.points.at(-1)];
+  return (endB?.x ?? 0) - (endA?.x ?? 0) || (endB?.y ?? 0) - (endA?.y ?? 0);
 }
 
 /** A row per size and direction, time and peak of each way. */

@@ -64,11 +64,18 @@ function textsOf(bench: BenchResult): readonly string[] {
   return bench.study === 'mechanisms' ? comparisonTexts(bench) : [];
 }
 
-/** Of the mechanisms without a colour above: around the circle. */
+/** Of the mechanisms without a colour above: more than the eye can tell apart by colour, so that dashes help. */
 function otherColours(): string {
-  const others = mechanismNames.slice(4);
-  return others
-    .map((name, at) => `.${name} { color: hsl(${Math.round((360 * at) / others.length)} 60% 50%); }`)
+  const hues = [0, 35, 60, 120, 165, 190, 250, 310];
+  const dashes = ['7 3', '2 3'];
+  return mechanismNames
+    .slice(4)
+    .map((name, at) => {
+      const dash = dashes[Math.floor(at / hues.length) % dashes.length];
+      const colour = `hsl(${hues[at % hues.length]} 75% 42%)`;
+      // Dashes of a line's own tell runs of one mechanism apart.
+      return `.${name} { color: ${colour}; } .${name}:not([stroke-dasharray]) { stroke-dasharray: ${dash}; }`;
+    })
     .join(' ');
 }
 
