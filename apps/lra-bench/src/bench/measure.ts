@@ -14,24 +14,24 @@ import type { Prepared } from './studies.js';
 
 /** One measurement to make. */
 export interface Job extends Pick<BenchRow, 'way' | 'x' | 'direction'> {
-  readonly make: () => Prepared;
+  /** On the engine that is open then. */
+  readonly make: (backend: Backend) => Prepared;
 }
 
 /**
  * Times one way at one size: once to warm up and check that the result is finite, then `rounds` times, each until the
- * engine has finished. What does not fit is a row that says why; other failures are thrown.
+ * engine has finished.
  *
- * @param refusals codes of the errors that become a row
+ * @throws TopKError NAN_FOUND; whatever the engine throws
  */
 export async function measure(
   backend: Backend,
   { way, x, direction, make }: Job,
   rounds: number,
-  refusals: readonly string[] = REFUSALS,
 ): Promise<BenchRow> {
   let prepared: Prepared | undefined;
   try {
-    prepared = make();
+    prepared = make(backend);
     await evaluate(...Object.values(prepared.tensors));
     backend.resetPeak();
     await run(prepared, direction);
@@ -49,16 +49,14 @@ export async function measure(
       milliseconds: median(times),
       ...(peak !== undefined && { peakBytes: peak }),
     };
-  } catch (error) {
-    return { way, x, direction, refused: refusalOf(error, refusals) };
   } finally {
     if (prepared !== undefined) disposeParameters(prepared.tensors);
     prepared?.dispose?.();
   }
 }
 
-/** Codes of what does not fit. */
-export const REFUSALS: readonly string[] = ['OUT_OF_MEMORY', 'DOES_NOT_FIT', 'UNSUPPORTED'];
+/** Codes of what does not fit. Drivers also give up devices whose memory or time runs out. */
+export const REFUSALS: readonly string[] = ['OUT_OF_MEMORY', 'DEVICE_LOST', 'DOES_NOT_FIT', 'UNSUPPORTED'];
 
 /** Why a size does not fit. Any other failure is thrown. */
 export function refusalOf(error: unknown, refusals: readonly string[] = REFUSALS): string {

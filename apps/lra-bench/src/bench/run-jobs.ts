@@ -1,5 +1,5 @@
-import type { Backend } from '@topk-attention/core';
-import { type Job, measure } from './measure.js';
+import type { LastingEngine } from '../lasting-engine.js';
+import { type Job, measure, refusalOf } from './measure.js';
 import type { BenchRow } from './result.js';
 
 export interface JobOptions {
@@ -19,12 +19,12 @@ export interface JobOptions {
 
 /**
  * Measures jobs in their order, which goes from small to large: the larger sizes of a way that has failed or become too
- * slow are left out.
+ * slow are left out. What does not fit is a row that says why; the jobs after it run on a new engine if it ended this one.
  *
  * @throws the signal's reason; what a pass throws, unless its code is a refusal
  */
 export async function runJobs(
-  backend: Backend,
+  engine: LastingEngine,
   jobs: readonly Job[],
   { rounds, most, refusals, known = [], signal, onJob, onRow }: JobOptions,
 ): Promise<readonly BenchRow[]> {
@@ -35,13 +35,30 @@ export async function runJobs(
     const line = `${job.way} ${job.direction}`;
     if (stopped.has(line)) continue;
     onJob?.(job, at);
-    const row = known.find((one) => isOf(one, job)) ?? (await measure(backend, job, rounds, refusals));
+    const row = known.find((one) => isOf(one, job)) ?? (await rowOf(engine, job, rounds, refusals));
     rows.push(row);
     if (row.milliseconds === undefined || row.milliseconds > 1000 * most) stopped.add(line);
     // What was measured so far is not lost with a later failure.
     onRow?.(rows);
   }
   return rows;
+}
+
+async function rowOf(
+  engine: LastingEngine,
+  job: Job,
+  rounds: number,
+  refusals: readonly string[] | undefined,
+): Promise<BenchRow> {
+  const { backend } = await engine.current();
+  try {
+    return await measure(backend, job, rounds);
+  } catch (error) {
+    const { way, x, direction } = job;
+    const refused = refusalOf(error, refusals);
+    await engine.failed(error);
+    return { way, x, direction, refused };
+  }
 }
 
 function isOf(row: BenchRow, { way, x, direction }: Job): boolean {

@@ -28,7 +28,7 @@ import { studyTable } from '../bench/shown.js';
 import { paperSizes, type Study, type StudySizes, studies } from '../bench/studies.js';
 import type { Host } from '../host.js';
 import { calledAs } from './called-as.js';
-import { openEngine } from './open-engine.js';
+import { openLastingEngine } from './open-engine.js';
 import { listOf, nameIn } from './option-values.js';
 
 const notes = `
@@ -90,7 +90,8 @@ export function benchCommand(io: Io, host: Host): CommandUnknownOpts {
 async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void> {
   if (options.out !== undefined) requireWritable(options.out);
   const bar = new ProgressBar(io.stderr, options.json);
-  const { backend, info } = await openEngine(host, options, io);
+  const engine = await openLastingEngine(host, options, io);
+  const { info } = await engine.current();
   const results: BenchResult[] = [];
   const write = (): void => {
     if (options.out !== undefined) writeFileAtomically(options.out, encodeBench(results));
@@ -109,8 +110,8 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
         command: calledAs(),
       };
       results.push({ ...header, rows: [] });
-      const jobs = jobsOf(backend, study, options);
-      await runJobs(backend, jobs, {
+      const jobs = jobsOf(study, options);
+      await runJobs(engine, jobs, {
         ...{ rounds: options.rounds, most: options.most, signal: io.signal },
         onJob: ({ way, x, direction }, at) =>
           bar.update(at, jobs.length, `${title}: ${way}, ${x}, ${direction}`, true),
@@ -122,7 +123,7 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
     }
   } finally {
     bar.clear();
-    await backend.dispose();
+    await engine.dispose();
   }
   if (options.json) {
     print(io, JSON.stringify({ engine: info, results }));
@@ -138,7 +139,7 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
 }
 
 /** From small to large, so that the larger sizes of a way that has become too slow can be left out. */
-function jobsOf(backend: Backend, study: Study, options: BenchOptions): readonly Job[] {
+function jobsOf(study: Study, options: BenchOptions): readonly Job[] {
   const own = study.ways.filter((way) => options.ways.includes(way));
   const sorted = [...(options.x ?? study.xs)].sort((a, b) => a - b);
   const sizes = sizesOf(study.name, options);
@@ -146,7 +147,7 @@ function jobsOf(backend: Backend, study: Study, options: BenchOptions): readonly
     own.flatMap((way) =>
       study.directions.map((direction) => ({
         ...{ way, x, direction },
-        make: () => study.make(backend, way, x, sizes),
+        make: (backend: Backend) => study.make(backend, way, x, sizes),
       })),
     ),
   );

@@ -16,7 +16,7 @@ import {
   wholeNumber,
   writeFileAtomically,
 } from '@topk-attention/app-kit/node';
-import { TopKError } from '@topk-attention/core';
+import { type Backend, TopKError } from '@topk-attention/core';
 import { comparisonTable, comparisonTexts } from '../bench/comparison.js';
 import { REFUSALS, refusalOf } from '../bench/measure.js';
 import { trainingStep } from '../bench/mechanism-study.js';
@@ -39,7 +39,7 @@ import { quickSplits } from '../sources/quick-splits.js';
 import { changedPreset, plannedRuns } from '../sweep/configure.js';
 import { type TaskName, taskNames, tasks } from '../tasks/task.js';
 import { calledAs } from './called-as.js';
-import { openEngine } from './open-engine.js';
+import { openLastingEngine } from './open-engine.js';
 import { listOf, nameIn, seedNumber, taskArgument } from './option-values.js';
 import { reportJson, writeReport } from './report.js';
 import { rowsOf } from './rows-of.js';
@@ -231,7 +231,8 @@ async function measureAll(
 ): Promise<BenchResult> {
   const { lengths, rounds, most, task } = options;
   const bar = new ProgressBar(io.stderr, options.json);
-  const { backend, info } = await openEngine(host, options, io);
+  const engine = await openLastingEngine(host, options, io);
+  const { backend, info } = await engine.current();
   const header: Omit<BenchResult, 'rows'> = {
     study: 'mechanisms',
     title: `A step of training by length, ${tasks[task].title}`,
@@ -250,10 +251,10 @@ async function measureAll(
       .flatMap((x) =>
         measured.map(([way, mechanism]) => ({
           ...{ way, x, direction: 'forward + backward' as const },
-          make: () => trainingStep(backend, model, mechanism, x),
+          make: (on: Backend) => trainingStep(on, model, mechanism, x),
         })),
       );
-    const rows = await runJobs(backend, jobs, {
+    const rows = await runJobs(engine, jobs, {
       ...{ rounds, most, signal: io.signal, refusals: [...REASONS, 'INVALID_OPTION'] },
       known: options.resume ? knownRows(file, header) : [],
       onJob: ({ way, x }, at) => bar.update(at, jobs.length, `measuring ${way}, ${x} tokens`, true),
@@ -263,7 +264,7 @@ async function measureAll(
     return { ...header, rows };
   } finally {
     bar.clear();
-    await backend.dispose();
+    await engine.dispose();
   }
 }
 

@@ -1,31 +1,34 @@
 import { type BackendOptions, type Io, note, ProgressBar, shownPath } from '@topk-attention/app-kit/node';
 import type { Host } from '../host.js';
+import type { LastingEngine } from '../lasting-engine.js';
 import type { RunOptions } from '../runs/run-options.js';
-import { openEngine } from './open-engine.js';
+import { openLastingEngine } from './open-engine.js';
 import { sessionOf } from './session.js';
 
 /**
  * Makes runs one after the other on the engine that the options ask for, with a bar that names the run at work. When they
  * are stopped, says how to go on.
  *
- * @param make makes one run, with what they have in common
+ * @param make makes one run, with what they have in common; a failure that it does not throw it tells the engine of
  */
 export async function makeRuns<Run, Made>(
   runs: readonly Run[],
   titleOf: (run: Run) => string,
-  make: (run: Run, common: RunOptions, bar: ProgressBar) => Promise<Made>,
+  make: (run: Run, common: RunOptions, bar: ProgressBar, engine: LastingEngine) => Promise<Made>,
   options: BackendOptions & { readonly out: string; readonly resume?: true; readonly saveEvery: number },
   io: Io,
   host: Host,
 ): Promise<readonly Made[]> {
+  if (runs.length === 0) return [];
   const { out, json, resume, saveEvery } = options;
   const bar = new ProgressBar(io.stderr, json);
   const made: Made[] = [];
-  const engine = await openEngine(host, options, io);
+  const lasting = await openLastingEngine(host, options, io);
   try {
     for (const [at, run] of runs.entries()) {
       const label = `${at + 1} of ${runs.length}: ${titleOf(run)}`;
       let latest = '';
+      const engine = await lasting.current();
       const common: RunOptions = {
         backend: engine.backend,
         ...(engine.gpuBytes && { deviceBytes: engine.gpuBytes }),
@@ -39,7 +42,7 @@ export async function makeRuns<Run, Made>(
           if (accuracy !== undefined) latest = `, ${accuracy.toFixed(1)} % on validation`;
         },
       };
-      made.push(await make(run, common, bar));
+      made.push(await make(run, common, bar, lasting));
       bar.clear();
     }
     return made;
@@ -50,6 +53,6 @@ export async function makeRuns<Run, Made>(
     throw error;
   } finally {
     bar.clear();
-    await engine.backend.dispose();
+    await lasting.dispose();
   }
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { BackendOptions, Io, ProgressBar } from '@topk-attention/app-kit/node';
 import type { Splits } from '../data/splits.js';
 import type { Host } from '../host.js';
+import type { LastingEngine } from '../lasting-engine.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import type { Preset } from '../presets/presets.js';
 import { type Configuration, runName } from '../runs/configuration.js';
@@ -56,6 +57,7 @@ export async function trainRuns(
     run: PlannedRun,
     common: RunOptions,
     bar: ProgressBar,
+    engine: LastingEngine,
   ): Promise<Finished | undefined> => {
     const preset = presetOf(run.task);
     const splits = read.get(run.task) ?? (await rowsOf(run.task, preset, bar));
@@ -71,6 +73,7 @@ export async function trainRuns(
     } catch (error) {
       if (onFailure === undefined) throw error;
       onFailure(run, error);
+      await engine.failed(error);
       return undefined;
     }
   };

@@ -9,6 +9,8 @@ import {
   type ParameterTree,
 } from '@topk-attention/nn';
 import { refusalOf } from '../bench/measure.js';
+import type { Engine } from '../host.js';
+import type { LastingEngine } from '../lasting-engine.js';
 import { runFiles } from '../runs/run-folder.js';
 import { batched } from './batch.js';
 import { needleNetwork } from './model.js';
@@ -21,10 +23,7 @@ import { keptTitle } from './tables.js';
 export interface RetrieveOptions {
   readonly folder: string;
   readonly configuration: NeedleConfiguration;
-  readonly backend: Backend;
-  readonly engine: string;
-  /** Most bytes on the device since `resetPeak`, for engines that count them. */
-  readonly deviceBytes?: () => number;
+  readonly engine: LastingEngine;
   readonly kept: readonly Retrieval['k'][];
   readonly lengths: readonly number[];
   /** Rows of a length. */
@@ -45,58 +44,75 @@ export interface RetrieveOptions {
  * length does not fit
  */
 export async function retrieveNeedles(options: RetrieveOptions): Promise<readonly Retrieval[]> {
-  const { folder, configuration, backend, kept, mostMs, rowsOf, resume } = options;
+  const { folder, configuration, engine, kept, mostMs, rowsOf, resume } = options;
   const known = resume ? readRetrievals(folder) : [];
   const lengths = [...options.lengths].sort((a, b) => a - b);
   const found: Retrieval[] = [];
-  const file = await openSafetensors(await openFile(join(folder, runFiles.best)));
-  const parameters = await loadStateDict(backend, needleNetwork(configuration), file).finally(() =>
-    file.close(),
-  );
+  let parameters: ParameterTree | undefined;
+  const asked = async (k: Retrieval['k'], tokens: number, count: number): Promise<Retrieval> => {
+    const current = await engine.current();
+    parameters ??= await load(current.backend, folder, configuration);
+    const date = new Date().toISOString();
+    const facts = { k, tokens, rows: [] as RetrievedRow[], engine: current.info.description, date };
+    try {
+      return { ...facts, ...(await retrieval(options, current, parameters, facts, count)) };
+    } catch (error) {
+      const refused = refusalOf(error);
+      // Loaded again for what comes next, perhaps on another engine.
+      disposeParameters(parameters);
+      parameters = undefined;
+      await engine.failed(error);
+      return { ...facts, refused };
+    }
+  };
   try {
     for (const k of kept) {
       for (const tokens of lengths) {
         const rows = rowsOf(tokens);
         const before = known.find((one) => one.k === k && one.tokens === tokens && one.rows.length === rows);
-        const one = before ?? (await retrieval(options, parameters, k, tokens, rows));
+        const one = before ?? (await asked(k, tokens, rows));
         found.push(one);
         if (before === undefined) addRetrieval(folder, one);
         if (one.rowMs === undefined || one.rowMs > mostMs) break;
       }
     }
   } finally {
-    disposeParameters(parameters);
+    if (parameters !== undefined) disposeParameters(parameters);
   }
   return found;
 }
 
+async function load(
+  backend: Backend,
+  folder: string,
+  configuration: NeedleConfiguration,
+): Promise<ParameterTree> {
+  const file = await openSafetensors(await openFile(join(folder, runFiles.best)));
+  return loadStateDict(backend, needleNetwork(configuration), file).finally(() => file.close());
+}
+
+/** Time and memory of the answers to `count` rows, which are added to `rows`. */
 async function retrieval(
-  { configuration, backend, engine, deviceBytes, signal, onProgress }: RetrieveOptions,
+  { configuration, signal, onProgress }: RetrieveOptions,
+  { backend, gpuBytes }: Engine,
   parameters: ParameterTree,
-  k: Retrieval['k'],
-  tokens: number,
+  { k, tokens, rows }: { readonly k: Retrieval['k']; readonly tokens: number; readonly rows: RetrievedRow[] },
   count: number,
-): Promise<Retrieval> {
+): Promise<Pick<Retrieval, 'rowMs' | 'peakBytes'>> {
   const { task, seed } = configuration;
   const mechanism = k === 'exact' ? ({ name: k } as const) : ({ name: 'top-k', k } as const);
   const model = needleNetwork({ ...configuration, mechanism });
-  const rows: RetrievedRow[] = [];
   const times: number[] = [];
-  const facts = { k, tokens, rows, engine, date: new Date().toISOString() };
   backend.resetPeak();
-  try {
-    for (let row = 0; row < count; row++) {
-      signal?.throwIfAborted();
-      const made = testRow(task, tokens, seed, row, count);
-      const from = performance.now();
-      const { right } = await answersOf(model, parameters, batched([made]));
-      times.push(performance.now() - from);
-      rows.push({ depth: made.depth, right: right[0] ?? 0 });
-      onProgress?.(row + 1, count, `${keptTitle(k)}, ${formatCount(tokens)} tokens`);
-    }
-  } catch (error) {
-    return { ...facts, refused: refusalOf(error) };
+  for (let row = 0; row < count; row++) {
+    signal?.throwIfAborted();
+    const made = testRow(task, tokens, seed, row, count);
+    const from = performance.now();
+    const { right } = await answersOf(model, parameters, batched([made]));
+    times.push(performance.now() - from);
+    rows.push({ depth: made.depth, right: right[0] ?? 0 });
+    onProgress?.(row + 1, count, `${keptTitle(k)}, ${formatCount(tokens)} tokens`);
   }
-  const peak = deviceBytes?.() ?? backend.memory().peak;
-  return { ...facts, rowMs: median(times), ...(peak !== undefined && { peakBytes: peak }) };
+  const peak = gpuBytes?.() ?? backend.memory().peak;
+  return { rowMs: median(times), ...(peak !== undefined && { peakBytes: peak }) };
 }

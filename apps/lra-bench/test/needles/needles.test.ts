@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { readNeedleConfiguration, readRetrievals } from '../../src/needles/run-folder.js';
 import { errorOf, lastOfEach, lra, temporaryFolder } from '../support/command-line.js';
+import { failingHost } from '../support/failing-host.js';
 
 const folder = temporaryFolder();
 const RUN = 'needles-top-k-8-seed-1';
@@ -96,6 +97,17 @@ test('eval adds lengths to the run, keeps those with --resume, and report shows 
 test('a k stops after the length whose rows took too long', async () => {
   const { stdout } = await lra(evaluate('--k', '4', '--lengths', '20,40', '--most', '0.000001', '--json'));
   expect(JSON.parse(stdout).runs[0].retrievals).toHaveLength(1);
+});
+
+test('a k for which memory runs out is refused, and the next one is asked on a new engine', async () => {
+  const host = failingHost();
+  const { stdout } = await lra(evaluate('--k', '5,exact', '--lengths', '20,40', '--json'), undefined, host);
+  expect(JSON.parse(stdout).runs[0].retrievals).toMatchObject([
+    { k: 5, tokens: 20, rows: 0, refused: expect.stringMatching(/^OUT_OF_MEMORY: fake/) },
+    { k: 'exact', tokens: 20, rows: 4, accuracy: expect.any(Number) },
+    { k: 'exact', tokens: 40, rows: 4, accuracy: expect.any(Number) },
+  ]);
+  expect(host.opened()).toBe(2);
 });
 
 test.each<[string, readonly string[], RegExp]>([

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Io, runCommandLine } from '@topk-attention/app-kit/node';
 import { afterAll } from 'vitest';
+import type { Host } from '../../src/host.js';
 import { nodeHost } from '../../src/node-host.js';
 import { createProgram } from '../../src/program.js';
 
@@ -13,7 +14,11 @@ export interface Outcome {
 }
 
 /** Runs a command line in this process. */
-export async function lra(args: readonly string[], signal?: AbortSignal): Promise<Outcome> {
+export async function lra(
+  args: readonly string[],
+  signal?: AbortSignal,
+  host: Host = nodeHost,
+): Promise<Outcome> {
   const written = { stdout: '', stderr: '' };
   const io: Io = {
     stdin: process.stdin,
@@ -21,7 +26,7 @@ export async function lra(args: readonly string[], signal?: AbortSignal): Promis
     stderr: { write: (text: string) => (written.stderr += text) },
     signal: signal ?? new AbortController().signal,
   };
-  const code = await runCommandLine(createProgram(io, nodeHost), args, io);
+  const code = await runCommandLine(createProgram(io, host), args, io);
   return { code, ...written };
 }
 

@@ -18,12 +18,18 @@ export interface PoolOptions {
  * user was recorded. Among the free buffers of a size, the oldest is handed out, so that repeating work, such as
  * training steps, soon gets the same buffers in the same places and finds its bind groups again; the most recently
  * released one would differ in every step.
+ *
+ * Above the cap, the buffers go that were released longest ago, whatever their size. A loop that takes and returns the
+ * same scratch keeps it that way. Were the largest to go first, then a loop whose scratch is larger than what lies idle
+ * would lose it in every round, and making a large buffer takes longer than most work on it.
  */
 export class BufferPool {
   readonly #options: PoolOptions;
   readonly #largest: number;
   /** By size, the oldest last. */
   readonly #free = new Map<number, GPUBuffer[]>();
+  /** The free buffers of all sizes, those released longest ago first. */
+  readonly #idle = new Set<GPUBuffer>();
   /** Every buffer with its age: a number that grows with each one made. */
   readonly #all = new Map<GPUBuffer, number>();
   /** Number of recordings that use a buffer: while there are any, it is not handed out. */
@@ -74,6 +80,7 @@ export class BufferPool {
     }
     const size = Math.min(bufferSize(bytes), this.#largest);
     const buffer = this.#free.get(size)?.pop() ?? this.#create(size);
+    this.#idle.delete(buffer);
     this.#since?.add(buffer);
     this.#pooled -= size;
     this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
@@ -110,6 +117,7 @@ export class BufferPool {
     const list = this.#free.get(buffer.size);
     if (list === undefined) this.#free.set(buffer.size, [buffer]);
     else list.splice(this.#placeOf(buffer, list), 0, buffer);
+    this.#idle.add(buffer);
     this.#pooled += buffer.size;
     if (this.#pooled > this.#options.capBytes) this.trim(this.#options.capBytes);
   }
@@ -133,11 +141,8 @@ export class BufferPool {
   /** Reserves a buffer, now if it is free, otherwise once it is released. */
   pin(buffer: GPUBuffer): void {
     this.#pins.set(buffer, (this.#pins.get(buffer) ?? 0) + 1);
-    const list = this.#free.get(buffer.size);
-    const place = list?.indexOf(buffer) ?? -1;
-    if (list === undefined || place < 0) return;
-    list.splice(place, 1);
-    this.#pooled -= buffer.size;
+    if (!this.#idle.has(buffer)) return;
+    this.#takeOut(buffer);
     this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
     this.#waiting.add(buffer);
   }
@@ -157,7 +162,16 @@ export class BufferPool {
     if (this.#waiting.delete(buffer)) this.release(buffer);
   }
 
-  /** Where a buffer belongs in a list of free buffers. */
+  /** A free buffer is free no more. */
+  #takeOut(buffer: GPUBuffer): void {
+    this.#idle.delete(buffer);
+    const list = this.#free.get(buffer.size) as GPUBuffer[];
+    list.splice(this.#placeOf(buffer, list), 1);
+    if (list.length === 0) this.#free.delete(buffer.size);
+    this.#pooled -= buffer.size;
+  }
+
+  /** Where a buffer is, or belongs, in a list of free buffers. */
   #placeOf(buffer: GPUBuffer, list: readonly GPUBuffer[]): number {
     const age = this.#all.get(buffer) ?? 0;
     let [low, high] = [0, list.length];
@@ -169,23 +183,14 @@ export class BufferPool {
     return low;
   }
 
-  /**
-   * Gives buffers back to the device, the largest first and the newest first within a size, until at most `bytes`
-   * remain free.
-   */
+  /** Gives the buffers released longest ago back to the device, until at most `bytes` remain free. */
   trim(bytes = 0): void {
     if (this.#since !== undefined) return;
-    const sizes = Array.from(this.#free.keys()).sort((a, b) => b - a);
-    for (const size of sizes) {
-      const list = this.#free.get(size) ?? [];
-      while (this.#pooled > bytes) {
-        const buffer = list.shift();
-        if (buffer === undefined) break;
-        this.#pooled -= size;
-        this.forget(buffer);
-        this.#options.discard(buffer);
-      }
-      if (list.length === 0) this.#free.delete(size);
+    for (const buffer of this.#idle) {
+      if (this.#pooled <= bytes) return;
+      this.#takeOut(buffer);
+      this.forget(buffer);
+      this.#options.discard(buffer);
     }
   }
 
@@ -199,6 +204,7 @@ export class BufferPool {
     for (const buffer of this.#all.keys()) buffer.destroy();
     this.#all.clear();
     this.#free.clear();
+    this.#idle.clear();
     this.#pins.clear();
     this.#waiting.clear();
     this.#pooled = 0;

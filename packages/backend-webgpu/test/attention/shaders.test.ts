@@ -63,6 +63,15 @@ const others: readonly Recording[] = [
   ['backward', PLAIN, { ...usual, ...options, headDim: 5, valueDim: 3, dtype: 'f16' }],
   ['backward', large, { ...usual, ...options, bias: [1, 2, 1, 1024], k: 300 }],
   ['exact-backward', large, { ...usual, ...options, k: 'all', saves: false, bias: [1, 1, 1, 1024] }],
+  ...[
+    [1, 1, 1, 1],
+    [1, 2, 1, 1],
+    [2, 1, 1, 1],
+    [2, 2, 1, 1],
+    [2, 1, 64, 1],
+  ].map((bias): Recording => {
+    return ['exact-backward', PLAIN, { ...usual, batch: 2, k: 'all', saves: false, sigmoidShift: -7, bias }];
+  }),
 ];
 
 function record(stream: Stream, operation: Operation, request: AttentionRequest): void {

@@ -1,14 +1,23 @@
 import { describe, expect, test } from 'vitest';
 import { BufferPool } from '../../src/runtime/pool.js';
 
-function poolOf(capBytes = 2 ** 20): { readonly pool: BufferPool; readonly discarded: GPUBuffer[] } {
+function poolOf(capBytes = 2 ** 20): {
+  readonly pool: BufferPool;
+  readonly made: GPUBuffer[];
+  readonly discarded: GPUBuffer[];
+} {
+  const made: GPUBuffer[] = [];
   const discarded: GPUBuffer[] = [];
   const pool = new BufferPool({ limits: { maxBufferSize: 2 ** 20 } } as GPUDevice, {
     capBytes,
-    create: ({ size }) => ({ size, destroy: () => {} }) as GPUBuffer,
+    create: ({ size }) => {
+      const buffer = { size, destroy: () => {} } as GPUBuffer;
+      made.push(buffer);
+      return buffer;
+    },
     discard: (buffer) => discarded.push(buffer),
   });
-  return { pool, discarded };
+  return { pool, made, discarded };
 }
 
 describe('buffers of a pool', () => {
@@ -105,7 +114,54 @@ describe('buffers of a pool', () => {
     pool.trim();
     expect(discarded).toEqual([]);
     pool.endRecording();
-    expect(discarded).toEqual([buffers[1]]);
+    expect(discarded).toHaveLength(1);
+    expect(discarded[0]).toBe(buffers[0]);
     expect(pool.pooledBytes).toBe(256);
+  });
+
+  test('above the cap go by disuse, so that a loop keeps scratch larger than all that lies idle', () => {
+    const capBytes = 2 ** 18;
+    const { pool, made, discarded } = poolOf(capBytes);
+    const sizes = [256, 512, 4096, 16_384, 2 ** 15, 2 ** 16];
+    const stale = Array.from({ length: 24 }, (_, at) => pool.acquire(sizes[at % sizes.length] as number));
+    for (const buffer of stale) pool.release(buffer);
+    expect(pool.pooledBytes).toBeGreaterThan(capBytes - 2 ** 16);
+    const before = pool.allocatedBytes;
+    pool.resetPeak();
+    const scratch = 2 ** 17;
+    for (let round = 0; round < 100; round++) {
+      const both = [pool.acquire(scratch), pool.acquire(200)];
+      for (const buffer of both) pool.release(buffer);
+      expect(pool.pooledBytes).toBeLessThanOrEqual(capBytes);
+      expect(pool.allocatedBytes).toBe(pool.pooledBytes);
+    }
+    expect(made.filter(({ size }) => size === scratch)).toHaveLength(1);
+    expect(discarded.filter(({ size }) => size === scratch)).toHaveLength(0);
+    expect(pool.allocatedBytes).toBeLessThan(before + scratch);
+    expect(pool.peakUsedBytes).toBe(scratch + 256);
+    pool.trim();
+    expect([pool.pooledBytes, pool.allocatedBytes]).toEqual([0, 0]);
+    expect(new Set(discarded).size).toBe(made.length);
+  });
+
+  test('are destroyed in the order of their release, but for those taken or pinned since', () => {
+    const { pool, discarded } = poolOf();
+    const [large, taken, pinned, small] = [1024, 512, 2048, 256].map((size) => pool.acquire(size)) as [
+      GPUBuffer,
+      GPUBuffer,
+      GPUBuffer,
+      GPUBuffer,
+    ];
+    for (const buffer of [taken, pinned, small, large]) pool.release(buffer);
+    expect(pool.acquire(512)).toBe(taken);
+    pool.pin(pinned);
+    pool.trim(1024);
+    expect(discarded).toHaveLength(1);
+    expect(discarded[0]).toBe(small);
+    pool.release(taken);
+    pool.unpin(pinned);
+    pool.trim();
+    expect(discarded.map(({ size }) => size)).toEqual([256, 1024, 512, 2048]);
+    expect(pool.pooledBytes).toBe(0);
   });
 });

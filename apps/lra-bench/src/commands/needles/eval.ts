@@ -21,7 +21,7 @@ import type { NeedleConfiguration } from '../../needles/settings.js';
 import { keptTitle, retrievalsJson, retrievalTable } from '../../needles/tables.js';
 import { lockFolder } from '../../runs/lock.js';
 import { keptKeys } from '../kept-keys.js';
-import { openEngine } from '../open-engine.js';
+import { openLastingEngine } from '../open-engine.js';
 import { listOf } from '../option-values.js';
 
 const notes = `
@@ -75,7 +75,8 @@ async function evaluateAll(options: Options, io: Io, host: Host): Promise<void> 
   for (const { configuration } of runs)
     for (const tokens of options.lengths) requireRoom(configuration.task, tokens);
   const bar = new ProgressBar(io.stderr, options.json);
-  const { backend, info, gpuBytes } = await openEngine(host, options, io);
+  const engine = await openLastingEngine(host, options, io);
+  const { info } = await engine.current();
   const results: { folder: string; configuration: NeedleConfiguration; retrievals: readonly Retrieval[] }[] =
     [];
   try {
@@ -83,8 +84,7 @@ async function evaluateAll(options: Options, io: Io, host: Host): Promise<void> 
       const lock = lockFolder(folder);
       try {
         const retrievals = await retrieveNeedles({
-          ...{ folder, configuration, backend, engine: info.description },
-          ...(gpuBytes && { deviceBytes: gpuBytes }),
+          ...{ folder, configuration, engine },
           kept: options.k ?? [configuration.mechanism.k ?? 'exact'],
           lengths: options.lengths,
           rowsOf: (tokens) =>
@@ -101,7 +101,7 @@ async function evaluateAll(options: Options, io: Io, host: Host): Promise<void> 
     }
   } finally {
     bar.clear();
-    await backend.dispose();
+    await engine.dispose();
   }
   if (options.json) {
     const shown = results.map(({ folder, configuration, retrievals }) => {

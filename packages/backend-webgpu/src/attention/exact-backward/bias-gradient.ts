@@ -1,6 +1,7 @@
+import type { Shape } from '@topk-attention/core';
 import type { Stream } from '../../runtime/stream.js';
 import type { View } from '../../runtime/view.js';
-import { kernelFamily, read, write } from '../../wgsl/define-kernel.js';
+import { defineKernel, kernelFamily, read, write } from '../../wgsl/define-kernel.js';
 import { geometryOf, geometryUniforms, rowAt, visibleKeys } from '../shared/geometry.js';
 import { groupIndex, groupReductions } from '../shared/reductions.js';
 import type { Slopes } from './slopes.js';
@@ -15,10 +16,33 @@ interface Extents {
   readonly keys: boolean;
 }
 
+/** Of a bias that all keys share: which of its other extents equal those of the scores. */
+type SharedExtents = Pick<Extents, 'batches' | 'heads'>;
+
+/** The heads of a part that share an element of the bias: `from`, `from + step`, ... below `to`, in WGSL. */
+function headsOf({ batches, heads }: SharedExtents): { from: string; to: string; step: string } {
+  if (batches && heads) return { from: 'bias_head', to: 'bias_head + 1u', step: '1u' };
+  if (batches) {
+    return {
+      from: 'max(bias_head * params.query_heads, first.head) - first.head',
+      to: 'min(params.heads, (bias_head + 1u) * params.query_heads - first.head)',
+      step: '1u',
+    };
+  }
+  if (heads) {
+    return {
+      from: '(bias_head + params.query_heads - first.head) % params.query_heads',
+      to: 'params.heads',
+      step: 'params.query_heads',
+    };
+  }
+  return { from: '0u', to: 'params.heads', step: '1u' };
+}
+
 /**
- * Adds the dS of a part to the gradient of a bias: each element that the part reaches gets the sum over its heads and
- * queries, and over its keys where the bias is shared by all keys. One invocation per element, or one workgroup where
- * keys are summed.
+ * Adds the dS of a part to the gradient of a bias that varies by query or key: each element that the part reaches gets
+ * the sum over its heads and queries, and over its keys where the bias is shared by all keys. One invocation per
+ * element, or one workgroup where keys are summed.
  */
 const biasKernel = kernelFamily('attention exact-backward bias', (extents: Extents) => ({
   uniforms: { ...geometryUniforms, row_fours: 'u32', bias_heads: 'u32' },
@@ -27,23 +51,9 @@ const biasKernel = kernelFamily('attention exact-backward bias', (extents: Exten
   source: () => source(extents),
 }));
 
-function source({ batches, heads, queries, keys }: Extents): string {
-  // The heads of the part that share an element of the bias.
-  const [from, to, step] = batches
-    ? heads
-      ? ['bias_head', 'bias_head + 1u', '1u']
-      : [
-          'max(bias_head * params.query_heads, first.head) - first.head',
-          'min(params.heads, (bias_head + 1u) * params.query_heads - first.head)',
-          '1u',
-        ]
-    : heads
-      ? [
-          '(bias_head + params.query_heads - first.head) % params.query_heads',
-          'params.heads',
-          'params.query_heads',
-        ]
-      : ['0u', 'params.heads', '1u'];
+function source(extents: Extents): string {
+  const { queries, keys } = extents;
+  const { from, to, step } = headsOf(extents);
   return `${rowAt}
 ${groupIndex}
 ${keys ? '' : groupReductions(INVOCATIONS)}
@@ -75,6 +85,76 @@ fn main(
 }`;
 }
 
+/** The sum of dS over the keys, for each row of a part. One workgroup per row. */
+const rowSumKernel = defineKernel({
+  key: 'attention exact-backward bias row-sum',
+  uniforms: { ...geometryUniforms, row_fours: 'u32' },
+  buffers: { slopes: read('f32'), sums: write('f32') },
+  workgroup: INVOCATIONS,
+  source: () => `
+${groupIndex}
+${groupReductions(INVOCATIONS)}
+@compute @workgroup_size(INVOCATIONS)
+fn main(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let row = group_index(group, groups);
+  if (row >= params.heads * params.queries) { return; }
+  var sum = 0.0;
+  for (var key = t; key < params.visible_keys; key += INVOCATIONS) { sum += slopes[4u * row * params.row_fours + key]; }
+  sum = sum_of_group(sum, t);
+  if (t == 0u) { sums[row] = sum; }
+}`,
+});
+
+/**
+ * Adds the sums of the rows to the gradient of a bias that all queries and keys share. One workgroup per element, whose
+ * invocations take turns at the rows.
+ */
+const totalKernel = kernelFamily('attention exact-backward bias total', (extents: SharedExtents) => ({
+  uniforms: { ...geometryUniforms, bias_heads: 'u32' },
+  buffers: { sums: read('f32'), bias: write('f32') },
+  workgroup: INVOCATIONS,
+  source: () => totalSource(extents),
+}));
+
+function totalSource(extents: SharedExtents): string {
+  const { from, to, step } = headsOf(extents);
+  return `${rowAt}
+${groupIndex}
+${groupReductions(INVOCATIONS)}
+@compute @workgroup_size(INVOCATIONS)
+fn main(
+  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
+) {
+  let bias_head = group_index(group, groups);
+  if (bias_head >= params.bias_heads) { return; }
+  let first = row_at(0u);
+  let from_head = ${from};
+  var sum = 0.0;
+  for (var at = t; ; at += INVOCATIONS) {
+    let local_head = from_head + at / params.queries * ${step};
+    if (local_head >= ${to}) { break; }
+    sum += sums[local_head * params.queries + at % params.queries];
+  }
+  sum = sum_of_group(sum, t);
+  if (t == 0u && from_head < ${to}) {
+    let row = row_at(from_head * params.queries);
+    bias[dot(params.bias_stride, vec4u(row.batch, row.head, 0u, 0u))] += sum;
+  }
+}`;
+}
+
+/** Bytes of the sums of a part's rows; 0 without a bias that all queries and keys share. */
+export function biasGradientBytes(bias: Shape | undefined, heads: number, queries: number): number {
+  return bias?.[2] === 1 && bias[3] === 1 ? 4 * heads * queries : 0;
+}
+
+/**
+ * Adds the dS of a part to the gradient of a bias. A bias that all queries and keys share has so few elements that a
+ * workgroup for each would leave a GPU idle: there the rows are summed first, a workgroup for each. All orders of
+ * summation are fixed.
+ */
 export function recordBiasGradient(stream: Stream, { request, part, span, fours }: Slopes, bias: View): void {
   const [batches, heads, queries, keys] = bias.shape.map((extent) => extent !== 1) as [
     boolean,
@@ -82,12 +162,28 @@ export function recordBiasGradient(stream: Stream, { request, part, span, fours 
     boolean,
     boolean,
   ];
+  const geometry = geometryOf(request, part);
   const batchOf = (head: number): number => Math.floor(head / request.queryHeads);
   const spanned = batchOf(part.firstHead + part.heads - 1) - batchOf(part.firstHead) + 1;
   const biasHeads = batches && heads ? part.heads : batches ? spanned : heads ? request.queryHeads : 1;
+  if (!queries && !keys) {
+    const sums = stream.scratch(biasGradientBytes(bias.shape, part.heads, part.queries));
+    rowSumKernel.launch(stream, {
+      uniforms: { ...geometry, row_fours: fours },
+      buffers: { slopes: span, sums },
+      workgroups: part.heads * part.queries,
+    });
+    totalKernel({ batches, heads }).launch(stream, {
+      uniforms: { ...geometry, bias_heads: biasHeads },
+      buffers: { sums, bias: bias.span },
+      workgroups: biasHeads,
+    });
+    stream.release(sums);
+    return;
+  }
   const elements = biasHeads * (queries ? part.queries : 1) * (keys ? visibleKeys(request, part) : 1);
   biasKernel({ batches, heads, queries, keys }).launch(stream, {
-    uniforms: { ...geometryOf(request, part), row_fours: fours, bias_heads: biasHeads },
+    uniforms: { ...geometry, row_fours: fours, bias_heads: biasHeads },
     buffers: { slopes: span, bias: bias.span },
     workgroups: keys ? { invocations: elements } : elements,
   });

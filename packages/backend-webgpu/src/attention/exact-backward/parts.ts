@@ -7,6 +7,7 @@ import { type Part, runsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
 import { relativeBytes } from '../shared/relative-bias.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
+import { biasGradientBytes } from './bias-gradient.js';
 import { copiesKeys, copiesQueries } from './row-operands.js';
 import { tableGradientBytes } from './table-gradient.js';
 import { unusualBytes } from './unusual-lists.js';
@@ -112,7 +113,7 @@ export function headRunsOf(
 /** Bytes of the buffers that live while a part runs, the largest first. */
 export function bytesOf(request: AttentionRequest, size: PartSize): readonly number[] {
   const { heads, queries } = size;
-  const { keyLength, queryLength, headDim, valueDim, dtype, relativeBias } = request;
+  const { keyLength, queryLength, headDim, valueDim, dtype, bias, relativeBias } = request;
   const units = heads / groupSize(request);
   const scores = 4 * heads * queries * scoreStride(keyLength);
   const wide = dtype === 'f16';
@@ -128,6 +129,7 @@ export function bytesOf(request: AttentionRequest, size: PartSize): readonly num
     wide ? 4 * units * keyLength * headDim : 0,
     wide ? 4 * units * keyLength * valueDim : 0,
     relativeBytes(request),
+    biasGradientBytes(bias, heads, queries),
     relativeBias === undefined ? 0 : tableGradientBytes(heads, queries, keyLength),
     Math.max(
       splitBytes(units, queries, keyLength, headDim),

@@ -1,7 +1,12 @@
+import { type DType, type Shape, sizeOf } from '@topk-attention/core';
 import type { AttentionRequest } from '@topk-attention/core/backend';
 import { optional, thoroughAvailability } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
+import { exactBackward } from '../../../src/attention/exact-backward/exact-backward.js';
+import { limitsOf } from '../../../src/limits.js';
+import { Stream } from '../../../src/runtime/stream.js';
+import { storageBytes, type View } from '../../../src/runtime/view.js';
 import {
   difference,
   type Problem,
@@ -15,8 +20,20 @@ import { backwardCases, relativeBias, toleranceOf } from '../../support/backward
 const exact = (partial: Partial<AttentionRequest>, seed = 1): Problem =>
   problem({ ...partial, k: 'all' }, seed);
 
+/** Every bias that all queries and keys share. Its gradient is 0 with softmax, but not with sigmoids. */
+const sharedBiases: readonly Shape[] = [
+  [1, 1, 1, 1],
+  [1, 4, 1, 1],
+  [2, 1, 1, 1],
+  [2, 4, 1, 1],
+];
+
 const cases: typeof backwardCases = [
   ...backwardCases,
+  ...sharedBiases.map((bias): (typeof backwardCases)[number] => [
+    `sigmoids, bias [${bias}]`,
+    { sigmoidShift: -1, batch: 2, queryHeads: 4, keyHeads: 2, causal: true, keyLength: 77, bias },
+  ]),
   ['sigmoids', { sigmoidShift: -1.5, batch: 2, keyLengths: true, bias: [1, 2, 1, 1] }],
   [
     'sigmoids, causal, leading rows are empty',
@@ -32,7 +49,7 @@ const cases: typeof backwardCases = [
 const software = softwareGpuAvailability();
 /** Every case compiles kernels of its own. */
 const thorough = software.available ? thoroughAvailability() : software;
-const quick: ReadonlySet<string> = new Set(['plain', 'all at once', 'sigmoids']);
+const quick: ReadonlySet<string> = new Set(['plain', 'all at once', 'sigmoids', 'sigmoids, bias [2,1,1,1]']);
 
 for (const [name, partial] of cases) {
   optional(`exact gradients of the reference: ${name}`, quick.has(name) ? software : thorough, async () => {
@@ -121,6 +138,61 @@ optional('equal bits twice', software, async () => {
   expect(await machine.exactGradients(made, { partBytes: 8000 })).toEqual(
     await machine.exactGradients(made, { partBytes: 8000 }),
   );
+});
+
+optional(
+  'a bias that all queries and keys share: a workgroup for each row, equal bits twice',
+  software,
+  async () => {
+    const machine = await sharedMachine();
+    const { stream } = machine;
+    for (const bias of sharedBiases) {
+      const made = exact({ sigmoidShift: -1, batch: 2, queryHeads: 4, bias });
+      const workgroups: unknown[] = [];
+      const launch = vi.spyOn(stream, 'launch').mockImplementation(function (this: Stream, one) {
+        if (one.kernel.key.startsWith('attention exact-backward bias')) workgroups.push(one.workgroups);
+        Stream.prototype.launch.call(this, one);
+      });
+      const first = await machine.exactGradients(made);
+      launch.mockRestore();
+      // 8 heads of 20 queries, then the elements: with a workgroup for each of these alone, a GPU would idle.
+      expect(workgroups).toEqual([
+        [160, 1, 1],
+        [sizeOf(bias), 1, 1],
+      ]);
+      expect(await machine.exactGradients(made)).toEqual(first);
+    }
+  },
+);
+
+optional('planned bytes count the sums of a bias that all queries and keys share', software, async () => {
+  const { stream } = await sharedMachine();
+  const dry = new Stream(stream.device, { isDry: true });
+  const allocate = (shape: Shape, dtype: DType): View => ({
+    span: dry.scratch(storageBytes(shape, dtype)),
+    shape,
+    dtype,
+  });
+  // Rows so short that the sums are much of the scratch.
+  const sizes = { queryHeads: 4, keyHeads: 4, queryLength: 512, keyLength: 4, headDim: 2, valueDim: 2 };
+  const { request } = exact({ sigmoidShift: -1, ...sizes, bias: [1, 4, 1, 1] });
+  const prepared = exactBackward(dry, dry.facts, allocate).prepare(request, limitsOf(dry.facts));
+  if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
+  const [q, kv] = [
+    [1, 4, 512, 2],
+    [1, 4, 4, 2],
+  ] as const;
+  const bias = allocate([1, 4, 1, 1], 'f32');
+  const inputs = { q: allocate(q, 'f32'), k: allocate(kv, 'f32'), v: allocate(kv, 'f32'), bias };
+  const dOutput = allocate(q, 'f32');
+  dry.pool.resetPeak();
+  const before = dry.pool.peakUsedBytes;
+  const made = prepared.run({ ...inputs, dOutput }, request.queryLength);
+  const gradients = Object.values(made).reduce((sum, { span }) => sum + span.buffer.size, 0);
+  const taken = dry.pool.peakUsedBytes - before - gradients;
+  const planned = prepared.scratchBytes(request.queryLength);
+  expect(planned / taken).toBeGreaterThanOrEqual(1);
+  expect(planned / taken).toBeLessThanOrEqual(1.5);
 });
 
 optional('what is hidden or not finite, in exact gradients', software, async () => {
