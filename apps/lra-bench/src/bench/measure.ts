@@ -61,7 +61,8 @@ export const REFUSALS: readonly string[] = ['OUT_OF_MEMORY', 'DEVICE_LOST', 'DOE
 /** Why a size does not fit. Any other failure is thrown. */
 export function refusalOf(error: unknown, refusals: readonly string[] = REFUSALS): string {
   if (!(error instanceof TopKError) || !refusals.includes(error.code)) throw error;
-  return `${error.code}: ${error.message.split('. ')[0]}`;
+  // Drivers report in several lines.
+  return `${error.code}: ${error.message.split(/\. |\n/)[0]}`;
 }
 
 /** One pass, until the engine has finished. Its mean is the loss, as in the paper. */

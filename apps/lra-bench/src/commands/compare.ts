@@ -268,12 +268,13 @@ async function measureAll(
   }
 }
 
-/** Rows of an earlier call on the same engine with the same model. */
+/** Times of an earlier call on the same engine with the same model. What did not fit is tried again. */
 function knownRows(file: string, { title, about, engine }: Omit<BenchResult, 'rows'>): BenchResult['rows'] {
   if (!existsSync(file)) return [];
   return (
-    readBench(file).find((one) => one.title === title && one.about === about && one.engine === engine)
-      ?.rows ?? []
+    readBench(file)
+      .find((one) => one.title === title && one.about === about && one.engine === engine)
+      ?.rows.filter(({ milliseconds }) => milliseconds !== undefined) ?? []
   );
 }
 
