@@ -226,12 +226,12 @@ const modules: Readonly<Record<string, Exports>> = {
           ...wrong,
         }),
     },
-    without: `attend bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
+    without: `attend binaryCrossEntropy bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
       feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards openTorchFile queriesOf withheld
       readOptionalText readText recomputed residual rotated saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineEncoderLayer defineLayer dropoutLayer exact initialize parameterOf redraw
-      splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept withLosses within`,
+      splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept withLosses within meanSquaredError`,
   },
   "nn's initializers": {
     of: nn.initializers,
