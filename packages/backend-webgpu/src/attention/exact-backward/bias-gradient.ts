@@ -16,11 +16,15 @@ interface Extents {
   readonly keys: boolean;
 }
 
-/** Of a bias that all keys share: which of its other extents equal those of the scores. */
-type SharedExtents = Pick<Extents, 'batches' | 'heads'>;
+/** Of the elements for one query and key, or of a bias that all keys share. */
+type OtherExtents = Omit<Extents, 'keys'>;
 
 /** The heads of a part that share an element of the bias: `from`, `from + step`, ... below `to`, in WGSL. */
-function headsOf({ batches, heads }: SharedExtents): { from: string; to: string; step: string } {
+function headsOf({ batches, heads }: Pick<Extents, 'batches' | 'heads'>): {
+  from: string;
+  to: string;
+  step: string;
+} {
   if (batches && heads) return { from: 'bias_head', to: 'bias_head + 1u', step: '1u' };
   if (batches) {
     return {
@@ -40,29 +44,27 @@ function headsOf({ batches, heads }: SharedExtents): { from: string; to: string;
 }
 
 /**
- * Adds the dS of a part to the gradient of a bias that varies by query or key: each element that the part reaches gets
- * the sum over its heads and queries, and over its keys where the bias is shared by all keys. One invocation per
- * element, or one workgroup where keys are summed.
+ * Adds the dS of a part to the gradient of a bias that varies by key: each element that the part reaches gets the sum over
+ * its heads and queries. One invocation per element.
  */
-const biasKernel = kernelFamily('attention exact-backward bias', (extents: Extents) => ({
+const biasKernel = kernelFamily('attention exact-backward bias', (extents: OtherExtents) => ({
   uniforms: { ...geometryUniforms, row_fours: 'u32', bias_heads: 'u32' },
   buffers: { slopes: read('f32'), bias: write('f32') },
   workgroup: INVOCATIONS,
   source: () => source(extents),
 }));
 
-function source(extents: Extents): string {
-  const { queries, keys } = extents;
+function source(extents: OtherExtents): string {
+  const { queries } = extents;
   const { from, to, step } = headsOf(extents);
   return `${rowAt}
 ${groupIndex}
-${keys ? '' : groupReductions(INVOCATIONS)}
 @compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let index = group_index(group, groups)${keys ? ' * INVOCATIONS + t' : ''};
-  let width = ${keys ? 'params.visible_keys' : '1u'};
+  let index = group_index(group, groups) * INVOCATIONS + t;
+  let width = params.visible_keys;
   let height = ${queries ? 'params.queries' : '1u'};
   let bias_head = index / (width * height);
   if (bias_head >= params.bias_heads) { return; }
@@ -77,11 +79,10 @@ fn main(
     reached = true;
     place = dot(params.bias_stride, vec4u(row.batch, row.head, row.query + query, key));
     for (var q = ${queries ? 'query; q <= query' : '0u; q < params.queries'}; q++) {
-      let at = 4u * (local_head * params.queries + q) * params.row_fours;
-      ${keys ? 'sum += slopes[at + key];' : 'for (var k = t; k < params.visible_keys; k += INVOCATIONS) { sum += slopes[at + k]; }'}
+      sum += slopes[4u * (local_head * params.queries + q) * params.row_fours + key];
     }
   }
-  ${keys ? 'if (reached) { bias[place] += sum; }' : 'sum = sum_of_group(sum, t);\n  if (t == 0u && reached) { bias[place] += sum; }'}
+  if (reached) { bias[place] += sum; }
 }`;
 }
 
@@ -108,17 +109,18 @@ fn main(
 });
 
 /**
- * Adds the sums of the rows to the gradient of a bias that all queries and keys share. One workgroup per element, whose
- * invocations take turns at the rows.
+ * Adds the sums of the rows to the gradient of a bias that all keys share. One workgroup per element, whose invocations
+ * take turns at the rows.
  */
-const totalKernel = kernelFamily('attention exact-backward bias total', (extents: SharedExtents) => ({
+const totalKernel = kernelFamily('attention exact-backward bias total', (extents: OtherExtents) => ({
   uniforms: { ...geometryUniforms, bias_heads: 'u32' },
   buffers: { sums: read('f32'), bias: write('f32') },
   workgroup: INVOCATIONS,
   source: () => totalSource(extents),
 }));
 
-function totalSource(extents: SharedExtents): string {
+function totalSource(extents: OtherExtents): string {
+  const { queries } = extents;
   const { from, to, step } = headsOf(extents);
   return `${rowAt}
 ${groupIndex}
@@ -127,33 +129,36 @@ ${groupReductions(INVOCATIONS)}
 fn main(
   @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) t: u32,
 ) {
-  let bias_head = group_index(group, groups);
+  let index = group_index(group, groups);
+  let bias_head = index${queries ? ' / params.queries' : ''};
   if (bias_head >= params.bias_heads) { return; }
+  let query = ${queries ? 'index % params.queries' : '0u'};
+  let shared_rows = ${queries ? '1u' : 'params.queries'};
   let first = row_at(0u);
   let from_head = ${from};
   var sum = 0.0;
   for (var at = t; ; at += INVOCATIONS) {
-    let local_head = from_head + at / params.queries * ${step};
+    let local_head = from_head + at / shared_rows * ${step};
     if (local_head >= ${to}) { break; }
-    sum += sums[local_head * params.queries + at % params.queries];
+    sum += sums[local_head * params.queries + query + at % shared_rows];
   }
   sum = sum_of_group(sum, t);
   if (t == 0u && from_head < ${to}) {
     let row = row_at(from_head * params.queries);
-    bias[dot(params.bias_stride, vec4u(row.batch, row.head, 0u, 0u))] += sum;
+    bias[dot(params.bias_stride, vec4u(row.batch, row.head, row.query + query, 0u))] += sum;
   }
 }`;
 }
 
-/** Bytes of the sums of a part's rows; 0 without a bias that all queries and keys share. */
+/** Bytes of the sums of a part's rows; 0 without a bias that all keys share. */
 export function biasGradientBytes(bias: Shape | undefined, heads: number, queries: number): number {
-  return bias?.[2] === 1 && bias[3] === 1 ? 4 * heads * queries : 0;
+  return bias?.[3] === 1 ? 4 * heads * queries : 0;
 }
 
 /**
- * Adds the dS of a part to the gradient of a bias. A bias that all queries and keys share has so few elements that a
- * workgroup for each would leave a GPU idle: there the rows are summed first, a workgroup for each. All orders of
- * summation are fixed.
+ * Adds the dS of a part to the gradient of a bias. A bias that all keys share may have so few elements that a workgroup
+ * for each would leave a GPU idle: there the rows are summed first, a workgroup for each. All orders of summation are
+ * fixed.
  */
 export function recordBiasGradient(stream: Stream, { request, part, span, fours }: Slopes, bias: View): void {
   const [batches, heads, queries, keys] = bias.shape.map((extent) => extent !== 1) as [
@@ -166,25 +171,25 @@ export function recordBiasGradient(stream: Stream, { request, part, span, fours 
   const batchOf = (head: number): number => Math.floor(head / request.queryHeads);
   const spanned = batchOf(part.firstHead + part.heads - 1) - batchOf(part.firstHead) + 1;
   const biasHeads = batches && heads ? part.heads : batches ? spanned : heads ? request.queryHeads : 1;
-  if (!queries && !keys) {
-    const sums = stream.scratch(biasGradientBytes(bias.shape, part.heads, part.queries));
-    rowSumKernel.launch(stream, {
-      uniforms: { ...geometry, row_fours: fours },
-      buffers: { slopes: span, sums },
-      workgroups: part.heads * part.queries,
+  const rows = biasHeads * (queries ? part.queries : 1);
+  if (keys) {
+    biasKernel({ batches, heads, queries }).launch(stream, {
+      uniforms: { ...geometry, row_fours: fours, bias_heads: biasHeads },
+      buffers: { slopes: span, bias: bias.span },
+      workgroups: { invocations: rows * visibleKeys(request, part) },
     });
-    totalKernel({ batches, heads }).launch(stream, {
-      uniforms: { ...geometry, bias_heads: biasHeads },
-      buffers: { sums, bias: bias.span },
-      workgroups: biasHeads,
-    });
-    stream.release(sums);
     return;
   }
-  const elements = biasHeads * (queries ? part.queries : 1) * (keys ? visibleKeys(request, part) : 1);
-  biasKernel({ batches, heads, queries, keys }).launch(stream, {
-    uniforms: { ...geometry, row_fours: fours, bias_heads: biasHeads },
-    buffers: { slopes: span, bias: bias.span },
-    workgroups: keys ? { invocations: elements } : elements,
+  const sums = stream.scratch(biasGradientBytes(bias.shape, part.heads, part.queries));
+  rowSumKernel.launch(stream, {
+    uniforms: { ...geometry, row_fours: fours },
+    buffers: { slopes: span, sums },
+    workgroups: part.heads * part.queries,
   });
+  totalKernel({ batches, heads, queries }).launch(stream, {
+    uniforms: { ...geometry, bias_heads: biasHeads },
+    buffers: { sums, bias: bias.span },
+    workgroups: rows,
+  });
+  stream.release(sums);
 }
