@@ -120,16 +120,15 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--out <DIR>', 'folder for runs, measurements and the page', 'report/compare')
     .option('--resume', 'go on with what is there')
     .option('--save-every <N>', 'steps between checkpoints', wholeNumber, 500)
-    .option('--measure-only', "train nothing: time and memory by length of the preset's model")
+    .addOption(
+      new Option(
+        '--measure-only',
+        "train nothing: time and memory by length of the preset's model",
+      ).conflicts(['data', 'steps', 'batch', 'microBatch']),
+    )
     .addHelpText('after', notes);
   return command.action(async (options) => {
-    if (options.measureOnly) {
-      for (const name of ['data', 'steps', 'batch', 'microBatch'] as const)
-        if (options[name] !== undefined)
-          command.error(
-            `${name === 'microBatch' ? '--micro-batch' : `--${name}`} does not go with --measure-only`,
-          );
-    } else if (options.data === undefined) {
+    if (isQuick(options)) {
       if (options.task !== 'listops') command.error(`--task ${options.task} needs --data`);
       if (command.getOptionValueSource('preset') === 'cli') command.error('--preset goes with --data');
       if (options.batch !== undefined) command.error('--batch goes with --data');
