@@ -31,40 +31,23 @@ export function tensorOf<Tensor>(
   return new Tensor(input.type, elementsOf(input), input.dims);
 }
 
-/** The values of an input as a tensor holds them. */
-export function elementsOf({ type, values }: InputValues): OrtArray {
-  switch (type) {
-    case 'float32':
-      return Float32Array.from(values);
-    case 'float16':
-      return Uint16Array.from(values, numberToHalf);
-    case 'int64':
-      return BigInt64Array.from(values, BigInt);
-    case 'int32':
-      return Int32Array.from(values);
-    case 'bool':
-      return Uint8Array.from(values);
-    default:
-      return type satisfies never;
-  }
-}
+const arrays = {
+  float32: Float32Array,
+  float16: Uint16Array,
+  int64: BigInt64Array,
+  int32: Int32Array,
+  bool: Uint8Array,
+} as const;
 
 /** Room for the values of an input. */
 export function emptyElements(type: InputValues['type'], size: number): OrtArray {
-  switch (type) {
-    case 'float32':
-      return new Float32Array(size);
-    case 'float16':
-      return new Uint16Array(size);
-    case 'int64':
-      return new BigInt64Array(size);
-    case 'int32':
-      return new Int32Array(size);
-    case 'bool':
-      return new Uint8Array(size);
-    default:
-      return type satisfies never;
-  }
+  return new arrays[type](size);
+}
+
+/** The values of an input as a tensor holds them. */
+export function elementsOf({ type, values }: InputValues): OrtArray {
+  if (type === 'float16') return arrays[type].from(values, numberToHalf);
+  return type === 'int64' ? arrays[type].from(values, BigInt) : arrays[type].from(values);
 }
 
 /** Inputs that a run needs: those of the graph that are not constants. */
