@@ -53,8 +53,8 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
   conformance: {
     'cases/faults': 16,
     properties: 28,
-    'reference-settings': 27,
-    'write-a-backend': 33,
+    'reference-settings': 32,
+    'write-a-backend': 38,
   },
   // Further sizes, options and paths. SwiftShader compiles each kernel for seconds.
   webgpu: {
@@ -104,7 +104,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'conformance/browser-webgpu': 30,
     'conformance/cpu-composed': 17,
     'conformance/tfjs-node': 28,
-    'conformance/tfjs-node-cuda': 12,
+    'conformance/tfjs-node-cuda': 44,
     'conformance/wasm': 33,
     'conformance/webgpu': 66,
     'conformance/webgpu-forward': 38,
