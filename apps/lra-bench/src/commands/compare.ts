@@ -176,11 +176,16 @@ async function compare(options: CompareOptions, io: Io, host: Host): Promise<voi
     },
   );
   const reasons = [...refused].map(([way, reason]): Refused => ({ way, reason }));
-  if (finished.length === 0 && !options.measureOnly) {
-    throw new TopKError('UNSUPPORTED', 'compare: no mechanism was trained', {
-      expected: 'one that takes the task',
-      got: reasons.map(({ way, reason }) => `${way}: ${reason}`).join('; '),
-    });
+  const { measureOnly = false } = options;
+  if ((measureOnly ? runs : finished).length === 0) {
+    throw new TopKError(
+      'UNSUPPORTED',
+      `compare: no mechanism ${measureOnly ? 'to measure' : 'was trained'}`,
+      {
+        expected: 'one that takes the task',
+        got: reasons.map(({ way, reason }) => `${way}: ${reason}`).join('; '),
+      },
+    );
   }
   // What a mechanism costs is of interest even if it could not be trained; one that refuses the task has no model.
   const measured = [...settings].filter(([way]) => runs.some((run) => wayOf(run) === way));
