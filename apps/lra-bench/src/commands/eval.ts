@@ -38,8 +38,12 @@ const notes = `
 A model that was trained with exact attention runs with top-k attention and the other way round: the weights are the
 same. Results stay in the run folder, where report finds them. Performer's models compute something else and are refused.
 
-Example:
-  pnpm lra eval --run runs/listops-small-exact-seed-1 --data data/listops --k 4,8,16,32,64,128,256,exact`;
+With --other-rows the data may be others of the same task: more rows of the generator, or the published files. Those
+results are printed and not kept, so that no report mixes them with the rows of the run.
+
+Examples:
+  pnpm lra eval --run runs/listops-small-exact-seed-1 --data data/listops --k 4,8,16,32,64,128,256,exact
+  pnpm lra eval --run runs/listops-small-exact-seed-1 --data data/more-listops --k exact --other-rows`;
 
 type EvalOptions = BackendOptions & {
   run: readonly string[];
@@ -47,6 +51,7 @@ type EvalOptions = BackendOptions & {
   k: readonly Evaluation['k'][];
   limit?: number;
   batch?: number;
+  otherRows?: boolean;
 };
 
 /** `eval`: trained models under other numbers of kept keys. */
@@ -64,6 +69,7 @@ export function evalCommand(io: Io, host: Host): CommandUnknownOpts {
     .requiredOption('--k <N,...>', 'keys that each query keeps; exact keeps all', listOf(keptKeys))
     .option('--limit <N>', 'only N test rows, evenly spread', wholeNumber)
     .option('--batch <N>', 'rows at a time (default: as in training)', wholeNumber)
+    .option('--other-rows', 'test on rows that are not those of the run; results are printed, not kept')
     .addHelpText('after', notes);
   return command.action(async (options) => evaluateAll(options, io, host));
 }
@@ -76,7 +82,7 @@ async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<vo
   try {
     for (const { folder, configuration } of runs) {
       const splits = await rowsOf(configuration.task, options, configuration.training.validation, bar, io);
-      requireData(folder, configuration, splits);
+      if (options.otherRows !== true) requireData(folder, configuration, splits);
       const lock = lockFolder(folder);
       try {
         const evaluations = await evaluateRun(folder, configuration, splits, backend, options, bar, io);
@@ -87,7 +93,7 @@ async function evaluateAll(options: EvalOptions, io: Io, host: Host): Promise<vo
     }
   } catch (error) {
     bar.clear();
-    if (io.signal.aborted && !options.json && options.limit === undefined)
+    if (io.signal.aborted && !options.json && options.limit === undefined && options.otherRows !== true)
       note(io, 'What was evaluated is saved in the run folders; name the other numbers with --k to go on.');
     throw error;
   } finally {
@@ -124,7 +130,7 @@ async function evaluateRun(
   configuration: Configuration,
   { test }: Splits,
   backend: Backend,
-  { k: kept, limit = test.length, batch }: EvalOptions,
+  { k: kept, limit = test.length, batch, otherRows = false }: EvalOptions,
   bar: ProgressBar,
   io: Io,
 ): Promise<readonly Evaluation[]> {
@@ -154,7 +160,7 @@ async function evaluateRun(
       );
       evaluations.push({ k, ...score });
       // Each is kept when it is made: a later one may be stopped.
-      if (limit >= test.length) addEvaluations(folder, evaluations.slice(-1));
+      if (limit >= test.length && !otherRows) addEvaluations(folder, evaluations.slice(-1));
     } finally {
       evaluator.dispose();
       disposeParameters(parameters);
@@ -187,6 +193,6 @@ function requireData(folder: string, { data }: Configuration, splits: Splits): v
   throw new TopKError('INVALID_OPTION', `${folder} learned from other rows`, {
     expected: `rows with hash ${data.hash}`,
     got: hash,
-    fix: 'Name the rows that it was trained with, with --data',
+    fix: 'Name the rows that it was trained with, with --data; or add --other-rows, which prints results and keeps none',
   });
 }

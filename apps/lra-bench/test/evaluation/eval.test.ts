@@ -66,6 +66,22 @@ test('stopped, it keeps what it has found', async () => {
   expect(evaluations.length).toBeLessThan(23);
 });
 
+test('other rows of the task: printed, not kept', async () => {
+  const run = runs.exact?.folder ?? '';
+  const other = await fewRows(join(folder, 'more'), 23);
+  const onOther = evaluate(run, '--k', '5,exact', '--other-rows', '--json').map((arg) =>
+    arg === data ? other : arg,
+  );
+  const before = readFileSync(join(run, 'evaluations.json'), 'utf8');
+  const { code, stdout } = await lra(onOther);
+  expect(code).toBe(0);
+  const { evaluations } = JSON.parse(stdout).runs[0] as Shown;
+  expect(evaluations.map(({ k }) => k)).toEqual([5, 'exact']);
+  // Rows of a split depend on seed and number alone: the test rows are the same, those to train on are more.
+  expect(evaluations[1]?.loss).toBe(runs.exact?.testLoss);
+  expect(readFileSync(join(run, 'evaluations.json'), 'utf8')).toBe(before);
+});
+
 test('refused: a model of another kernel, other rows, no run, an unfinished one', async () => {
   const exact = runs.exact?.folder ?? '';
   expect((await errorOf(evaluate(runs.performer?.folder ?? '', '--k', '4'))).code).toBe('UNSUPPORTED');
