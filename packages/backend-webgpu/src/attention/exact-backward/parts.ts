@@ -95,7 +95,8 @@ export function partSize(
   let groups = total;
   while (groups > 1 && !fits(groups, wanted)) groups--;
   const fewest = Math.ceil(total / groups);
-  // Runs of up to half as many heads with more queries each may divide the queries into fewer parts, or more evenly.
+  // More runs, of fewer heads with more queries each, may make fewer parts, or parts of more equal size. Up to twice as many
+  // are tried.
   let best = divideQueries(request, total, fewest, mostRows);
   for (let runs = fewest + 1; runs <= Math.min(2 * fewest, total); runs++) {
     const one = divideQueries(request, total, runs, mostRows);
