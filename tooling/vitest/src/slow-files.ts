@@ -62,6 +62,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'attention/backward/hot-keys': 6,
     'attention/backward/oracle': 7,
     'attention/exact-backward/exact-backward': 15,
+    'attention/exact-backward/products-together': 73,
     'attention/exact/exact-path': 17,
     'attention/selection-counts': 8,
     'attention/shared/call-programs': 22,

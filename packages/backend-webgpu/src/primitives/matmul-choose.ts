@@ -1,6 +1,6 @@
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
-import { type DividedTile, divide, type ProductSizes, tilesOf } from './matmul-cost.js';
+import { type DividedTile, divide, fillsUnits, type ProductSizes, tilesOf } from './matmul-cost.js';
 import { fitsMatrix, launchMatrix, matrixRefusals } from './matmul-matrix.js';
 import { launchNarrow, NARROW_ROWS, narrowParts } from './matmul-narrow.js';
 import { inFours } from './matmul-operands.js';
@@ -62,6 +62,24 @@ export function chooseProduct(
   // Wide tiles would compute columns that are not there.
   if (sizes.columns <= TALL_TILE.columns) return fastest([TALL_TILE, SMALL_TILE], sizes);
   return fastest([LARGE_TILE, MEDIUM_TILE, SMALL_TILE], sizes);
+}
+
+/**
+ * The tile for products in f32 that share a launch: the one that computes least beyond their edges, by its speed. Undefined
+ * where they are better launched one by one: each with the way, the tile and the parts that suit it.
+ */
+export function chooseTogether(
+  { isSoftware }: Pick<DeviceFacts, 'isSoftware'>,
+  products: readonly ProductSizes[],
+): MatmulTile | undefined {
+  if (isSoftware || products.some(({ rows }) => rows <= NARROW_ROWS)) return undefined;
+  const workOf = (tile: MatmulTile): number =>
+    products.reduce((sum, one) => sum + tilesOf(tile, one) * tile.rows * tile.columns * one.inner, 0) /
+    tile.speed;
+  const tile = [TALL_TILE, LARGE_TILE, MEDIUM_TILE, SMALL_TILE].reduce((best, one) =>
+    workOf(one) < workOf(best) ? one : best,
+  );
+  return fillsUnits(tile, products) ? tile : undefined;
 }
 
 function fastest<Tile extends DividedTile>(tiles: readonly Tile[], sizes: ProductSizes): Tile {

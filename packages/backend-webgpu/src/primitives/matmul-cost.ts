@@ -79,3 +79,13 @@ function costOf(tile: DividedTile, sizes: ProductSizes, tiles: number, parts: nu
   const work = ((rounds + idle) * tile.rows * tile.columns * terms) / tile.speed;
   return parts === 1 ? work : work + LAUNCH_COST + PART_COST * parts * batch * rows * columns;
 }
+
+/**
+ * Whether products in one launch keep a large device busy without dividing their sums: by the longest tile's terms, which
+ * may take a third of what a unit goes through. Products beyond that would still be at it when the others are done.
+ */
+export function fillsUnits(tile: DividedTile, products: readonly ProductSizes[]): boolean {
+  const terms = products.reduce((sum, one) => sum + tilesOf(tile, one) * one.inner, 0);
+  const longest = Math.max(...products.map(({ inner }) => inner));
+  return 3 * UNITS * longest <= terms;
+}

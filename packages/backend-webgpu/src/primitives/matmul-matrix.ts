@@ -16,7 +16,7 @@ import {
 import { inFours, outputType, writer } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
 import { type Operand, type Product, productUniforms, uniformsOf } from './matmul-product.js';
-import { invocationsOf, LANES, type MatrixTile, tileStart } from './matmul-tile.js';
+import { hasWholeTiles, invocationsOf, LANES, type MatrixTile, tileStart } from './matmul-tile.js';
 
 /** Rows, columns and terms of a fragment, and its elements. */
 const SIDE = 16;
@@ -250,9 +250,9 @@ function writeFragment(row: string, column: string): string {
 
 /** Records a product that `fitsMatrix`, in parts where tiles are few and sums long. */
 export function launchMatrix(stream: Stream, product: Product, tile: MatrixTile): void {
-  const { rows, inner, columns, transposeA, transposeB, a, b } = product;
+  const { transposeA, transposeB, a, b } = product;
   const tiles = tilesOf(tile, product);
-  const whole = rows % tile.rows === 0 && columns % tile.columns === 0 && inner % tile.depth === 0;
+  const whole = hasWholeTiles(tile, product);
   recordInParts(stream, product, divide(tile, product).parts, tile.depth, ({ out, parts, terms }) => {
     const kernel = kernelOf({
       tile,

@@ -12,13 +12,19 @@ export interface Loader {
   readonly vec: boolean;
   /** See `Product.safeFactor`; defines `safe_b` too. Default false. */
   readonly safe?: boolean;
+  /** The buffer, with `vec`. Default: `name`. */
+  readonly array?: string;
+  /** Ends the names of functions and uniforms, where a kernel has several products. Default ''. */
+  readonly of?: string;
 }
 
-/** `safe_b(four)`: see `Product.safeFactor`. */
-export const safeOf = `fn safe_b(four: vec4f) -> vec4f {
+/** `safe_b(four)`: see `Product.safeFactor`; `of` as in `Loader`. */
+export function safeText(of = ''): string {
+  return `fn safe_b${of}(four: vec4f) -> vec4f {
   let exponents = bitcast<vec4u>(four) & vec4u(0x7f800000u);
-  return select(params.b_factor * four, vec4f(), exponents == vec4u(0x7f800000u));
+  return select(params.b_factor${of} * four, vec4f(), exponents == vec4u(0x7f800000u));
 }`;
+}
 
 /** Element type of the array that a loader reads. */
 export function inputType(half: boolean, vec: boolean): string {
@@ -36,17 +42,18 @@ export function outputType(half: boolean, vec: boolean): string {
  * `fetch_<name>(start, line, place)`: four neighbours of a line of the operand, 0 beyond its edges. Vectors, and no
  * branches: so loads need not wait for each other.
  */
-export function loader({ name, half, along, vec, safe = false }: Loader): string {
-  const across = name === 'a' ? 'params.rows' : 'params.columns';
-  const [lines, length] = along ? ['params.inner', across] : [across, 'params.inner'];
-  const head = `${safe ? `${safeOf}\n` : ''}fn fetch_${name}(start: u32, line: u32, place: u32) -> vec4f`;
-  const at = `start + line * params.${name}_stride + place`;
+export function loader({ name, half, along, vec, safe = false, array = name, of = '' }: Loader): string {
+  const across = `${name === 'a' ? 'params.rows' : 'params.columns'}${of}`;
+  const inner = `params.inner${of}`;
+  const [lines, length] = along ? [inner, across] : [across, inner];
+  const head = `${safe ? `${safeText(of)}\n` : ''}fn fetch_${name}${of}(start: u32, line: u32, place: u32) -> vec4f`;
+  const at = `start + line * params.${name}_stride${of} + place`;
   if (vec) {
     const own = half ? 'vec4f(unpack2x16float(found.x), unpack2x16float(found.y))' : 'found';
-    const value = safe ? `safe_b(${own})` : own;
+    const value = safe ? `safe_b${of}(${own})` : own;
     return `${head} {
   let inside = line < ${lines} && place < ${length};
-  let found = ${name}[select(0u, (${at}) / 4u, inside)];
+  let found = ${array}[select(0u, (${at}) / 4u, inside)];
   return select(vec4f(), ${value}, inside);
 }`;
   }
@@ -64,24 +71,25 @@ ${head} {
 
 /**
  * `put(start, row, column, sums)`: four neighbours of the result, except those beyond its edges; with `adds` (f32 only),
- * added to what is there, or after an epilogue (of f16 only with `vec`).
+ * added to what is there, or after an epilogue (of f16 only with `vec`). `of` and the buffer `array` as in `Loader`, with `vec`.
  */
 export function writer(
   half: boolean,
   vec: boolean,
   adds = false,
   epilogue: EpilogueParts = NO_EPILOGUE,
+  { of, array }: Readonly<Record<'of' | 'array', string>> = { of: '', array: 'out' },
 ): string {
   const set = adds ? '+=' : '=';
   const isPlain = isEmptyEpilogue(epilogue);
   const packs = half && vec ? `${packed}\n` : '';
-  const head = `${packs}${isPlain ? '' : `${finishText(epilogue, vec, half)}\n`}fn put(start: u32, row: u32, column: u32, sums: vec4f) {
-  if (row >= params.rows || column >= params.columns) { return; }
-  let at = start + row * params.out_stride + column;`;
+  const head = `${packs}${isPlain ? '' : `${finishText(epilogue, vec, half)}\n`}fn put${of}(start: u32, row: u32, column: u32, sums: vec4f) {
+  if (row >= params.rows${of} || column >= params.columns${of}) { return; }
+  let at = start + row * params.out_stride${of} + column;`;
   if (vec) {
     const value = isPlain ? 'sums' : 'finished(at, column, sums)';
     return `${head}
-  out[at / 4u] ${set} ${half ? `packed(${value})` : value};
+  ${array}[at / 4u] ${set} ${half ? `packed(${value})` : value};
 }`;
   }
   const one = (index: number): string =>

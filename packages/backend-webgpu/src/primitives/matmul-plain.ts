@@ -11,7 +11,7 @@ import {
   finishText,
   isEmptyEpilogue,
 } from './matmul-epilogue.js';
-import { safeOf } from './matmul-operands.js';
+import { safeText } from './matmul-operands.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
 /**
@@ -36,7 +36,7 @@ function kernelOf({ dtype, transposeA, transposeB, adds = false, safeFactor, epi
     workgroup: 64,
     source: () => `${half ? halfOf : ''}
 ${loadFloat('a', half)}
-${loadFloat('b', half)}${safe ? `\n${safeOf}` : ''}
+${loadFloat('b', half)}${safe ? `\n${safeText()}` : ''}
 ${isPlain ? '' : half ? finishHalfText(after) : finishText(after, false, false)}
 
 fn product(matrix: u32, row: u32, column: u32) -> f32 {

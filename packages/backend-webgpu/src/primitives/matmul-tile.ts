@@ -35,6 +35,14 @@ export function invocationsOf(tile: MatmulTile | MatrixTile): number {
   return (tile.rows / tile.microRows) * (tile.columns / tile.microColumns);
 }
 
+/** Whether no tile of a product reaches beyond an edge. */
+export function hasWholeTiles(
+  tile: Pick<MatmulTile, 'rows' | 'columns' | 'depth'>,
+  { rows, inner, columns }: Readonly<Record<'rows' | 'inner' | 'columns', number>>,
+): boolean {
+  return rows % tile.rows === 0 && columns % tile.columns === 0 && inner % tile.depth === 0;
+}
+
 /**
  * The start of `main` of a kernel in which each workgroup computes a tile of a part of the sums: the terms from `first` to
  * `end` of `part`, the `matrix`, its operands at `a_start` and `b_start`, and the tile's place, `tile_row` and `tile_column`.

@@ -63,6 +63,18 @@ const others: readonly Recording[] = [
   ['backward', PLAIN, { ...usual, ...options, headDim: 5, valueDim: 3, dtype: 'f16' }],
   ['backward', large, { ...usual, ...options, bias: [1, 2, 1, 1024], k: 300 }],
   ['exact-backward', large, { ...usual, ...options, k: 'all', saves: false, bias: [1, 1, 1, 1024] }],
+  // Enough heads for products in one launch.
+  ...[
+    { headDim: 32, valueDim: 32 },
+    { dtype: 'f16', queryHeads: 4, keyHeads: 2, valueDim: 128 } as const,
+  ].map((special): Recording => {
+    const facts = { ...large, storageBuffers: 10 };
+    return [
+      'exact-backward',
+      facts,
+      { ...usual, keyLength: 64, batch: 66, k: 'all', saves: false, ...special },
+    ];
+  }),
   ...[
     [1, 1, 1, 1],
     [1, 2, 1, 1],

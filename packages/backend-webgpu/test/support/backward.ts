@@ -144,8 +144,9 @@ export class Machine {
     this.stream = new Stream(device);
   }
 
-  static async make(): Promise<Machine> {
-    const { device } = await acquireDevice({ defaultLimits: true });
+  /** With WebGPU's default limits, or with all that the adapter grants. */
+  static async make(defaultLimits = true): Promise<Machine> {
+    const { device } = await acquireDevice({ defaultLimits });
     return new Machine(device);
   }
 

@@ -34,11 +34,11 @@ test('launches, passes and memory of replayed training steps', async () => {
   expect(counted).toMatchInlineSnapshot(`
     [
       "1024, 128: 207 launches, 1 passes, 662 MiB",
-      "1024, exact: 173 launches, 3 passes, 542 MiB",
+      "1024, exact: 157 launches, 3 passes, 542 MiB",
       "2048, 128: 240 launches, 1 passes, 1218 MiB",
-      "2048, exact: 258 launches, 3 passes, 828 MiB",
+      "2048, exact: 170 launches, 3 passes, 1078 MiB",
       "4096, 128: 296 launches, 1 passes, 2008 MiB",
-      "4096, exact: 596 launches, 3 passes, 1390 MiB",
+      "4096, exact: 220 launches, 3 passes, 1832 MiB",
     ]
   `);
 });

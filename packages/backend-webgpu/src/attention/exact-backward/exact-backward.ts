@@ -7,8 +7,6 @@ import {
   groupSize,
   queryStartOf,
 } from '@topk-attention/core/backend';
-import { launchProduct } from '../../primitives/matmul-choose.js';
-import type { Operand, Product } from '../../primitives/matmul-product.js';
 import { type Binding, windowOf } from '../../runtime/binding.js';
 import type { DeviceFacts } from '../../runtime/facts.js';
 import type { Span } from '../../runtime/kernel.js';
@@ -23,6 +21,7 @@ import {
 } from '../shared/relative-bias.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
 import { recordBiasGradient } from './bias-gradient.js';
+import { type RunSums, recordPartProducts } from './part-products.js';
 import { recordPartScores } from './part-scores.js';
 import {
   bytesOf,
@@ -34,11 +33,10 @@ import {
   refusals,
 } from './parts.js';
 import { recordRowGradients } from './row-gradients.js';
-import { keyOperand, queryOperand, type RowOperand } from './row-operands.js';
+import { keyOperand, type RowOperand } from './row-operands.js';
 import { recordScale } from './scale.js';
 import type { Slopes } from './slopes.js';
 import { recordTableGradient } from './table-gradient.js';
-import { recordUnusualGradients } from './unusual-gradients.js';
 import { emptyLists } from './unusual-lists.js';
 
 /**
@@ -56,7 +54,7 @@ export function exactBackward<T extends View>(
     prepare(request) {
       const reasons = refusals(request, facts);
       if (reasons.length > 0) return { refusals: reasons };
-      const bytesFor = (chunk: number) => bytesOf(request, partSize(request, chunk, facts, tuning));
+      const bytesFor = (chunk: number) => bytesOf(request, partSize(request, chunk, facts, tuning), facts);
       return {
         // The work is divided by bytes; a smaller chunk only bounds them further.
         preferredChunk: request.queryLength,
@@ -170,22 +168,13 @@ function rowScale(scale: number): number {
   return Math.abs(scale) <= 1 ? scale : 1;
 }
 
-interface RunSums {
-  readonly dQ: Binding;
-  readonly dK: Binding;
-  readonly dV: Binding;
-}
-
 /** `keys`: those of the run, times `rowScale`. `adds`: the sums of the keys' gradients hold those of other parts. */
 function recordPart(call: Call, part: Part, keys: RowOperand, sums: RunSums, adds: boolean): void {
   const { stream, request, inputs } = call;
-  const { headDim, valueDim, dtype, causal, keyLengths, dropout, queryLength, keyLength, scale } = request;
+  const { valueDim, dtype, causal, keyLengths, dropout, keyLength, scale } = request;
   const sigmoid = request.sigmoidShift !== undefined;
   const { heads, queries } = part;
-  const group = groupSize(request);
   const stride = scoreStride(keyLength);
-  const visible = visibleKeys(request, part);
-  const half = dtype === 'f16';
   const gradient = queryWindow(inputs.dOutput, request, part);
 
   const { facts, relative, largest } = call;
@@ -218,52 +207,10 @@ function recordPart(call: Call, part: Part, keys: RowOperand, sums: RunSums, add
 
   if (rowScale(scale) !== scale) recordScale(stream, slopes, heads * queries * stride, scale);
 
-  // Keys of the products: whole fours; those beyond the last have weights of 0.
-  const inner = scoreStride(visible);
-  const units = heads / group;
-  const unitRows = group * queries;
-  const common = { dtype: 'f32', transposeB: false, batch: units } as const;
-  for (let member = 0; member < group; member++) {
-    const product: Product = {
-      ...common,
-      ...keys.operand,
-      transposeA: false,
-      rows: queries,
-      inner,
-      columns: headDim,
-      a: matrices(slopes, unitRows * stride, stride, member * queries * stride),
-      out: {
-        span: sums.dQ.span,
-        base: sums.dQ.base + (member * queryLength + part.firstQuery) * headDim,
-        batchStep: group * queryLength * headDim,
-        stride: headDim,
-      },
-    };
-    launchProduct(stream, product);
-  }
-  const toKeys = (of: Span, view: View, width: number, factor: number, out: Binding): void => {
-    const rows = queryOperand(stream, request, view, part, factor);
-    const product: Product = {
-      ...common,
-      ...rows.operand,
-      transposeA: true,
-      rows: visible,
-      inner: unitRows,
-      columns: width,
-      a: matrices(of, unitRows * stride, stride),
-      out: { span: out.span, base: out.base, batchStep: keyLength * width, stride: width },
-      adds,
-    };
-    launchProduct(stream, product);
-    rows.release();
-  };
-  toKeys(slopes, inputs.q, headDim, rowScale(scale), sums.dK);
+  recordPartProducts(stream, facts, request, part, {
+    ...{ slopes, weights, gradient, unusual, keys, q: inputs.q, dOutput: inputs.dOutput },
+    ...{ sums, adds, factor: rowScale(scale) },
+  });
   stream.release(slopes);
-  toKeys(weights, inputs.dOutput, valueDim, 1, sums.dV);
-  recordUnusualGradients(stream, half, geometry, rows, { weights, gradient, unusual, sums: sums.dV });
   stream.release(weights);
-}
-
-function matrices(span: Span, batchStep: number, stride: number, base = 0): Operand {
-  return { span, base, batchStep, stride };
 }

@@ -8,6 +8,7 @@ import { optionRefusals } from '../shared/options.js';
 import { relativeBytes } from '../shared/relative-bias.js';
 import { scoreStride } from '../shared/scores/scores-text.js';
 import { biasGradientBytes } from './bias-gradient.js';
+import { tileTogether } from './part-products.js';
 import { copiesKeys, copiesQueries } from './row-operands.js';
 import { tableGradientBytes } from './table-gradient.js';
 import { unusualBytes } from './unusual-lists.js';
@@ -16,14 +17,25 @@ import { unusualBytes } from './unusual-lists.js';
 export interface ExactBackwardTuning {
   /** Scores and products of one part stay below this, provided that those of one query of one group of heads do. */
   readonly partBytes: number;
+  /** The same on devices of large bindings, where a call would have more than `fewParts` parts otherwise. */
+  readonly largePartBytes: number;
+  readonly fewParts: number;
   /** Heads are grouped while at least this many queries of each fit. */
   readonly leastQueries: number;
 }
 
-export const EXACT_BACKWARD_TUNING: ExactBackwardTuning = { partBytes: 2 ** 28, leastQueries: 512 };
+export const EXACT_BACKWARD_TUNING: ExactBackwardTuning = {
+  partBytes: 2 ** 28,
+  largePartBytes: 3 * 2 ** 28,
+  fewParts: 4,
+  leastQueries: 512,
+};
 
-/** Rows of a product are taken in tiles: if there are enough queries, a part has a multiple of this. */
-const QUERY_STEP = 64;
+/** Devices whose bindings reach this have the memory for large parts: a choice. */
+const LARGE_BINDING = 2 ** 31 - 4;
+
+/** Rows of a product are taken in tiles of either: if there are enough queries, a part has a multiple of one. */
+const QUERY_STEPS = [128, 64] as const;
 
 export function refusals(request: AttentionRequest, facts: DeviceFacts): string[] {
   const { k, headDim, valueDim, keyLength } = request;
@@ -57,7 +69,7 @@ export function partSize(
   request: AttentionRequest,
   chunk: number,
   { bindingBytes }: Pick<DeviceFacts, 'bindingBytes'>,
-  { partBytes, leastQueries }: ExactBackwardTuning,
+  tuning: ExactBackwardTuning,
 ): PartSize {
   const { batch, queryHeads, queryLength, keyLength, headDim, valueDim } = request;
   const group = groupSize(request);
@@ -68,7 +80,9 @@ export function partSize(
     1,
     Math.min(
       Math.floor(limit / rowBytes),
-      Math.floor(partBytes / (2 * rowBytes)),
+      Math.floor(
+        bytesOfPart(batch * queryHeads * queryLength * 2 * rowBytes, bindingBytes, tuning) / (2 * rowBytes),
+      ),
       Math.max(1, chunk) * batch * queryHeads,
     ),
   );
@@ -77,17 +91,61 @@ export function partSize(
     groups * scoreStride(keyLength) * width <= limit &&
     groups * group * queryLength * width <= limit;
   const total = (batch * queryHeads) / group;
-  const wanted = Math.min(queryLength, leastQueries);
+  const wanted = Math.min(queryLength, tuning.leastQueries);
   let groups = total;
   while (groups > 1 && !fits(groups, wanted)) groups--;
-  // Groups of roughly equal size.
-  groups = Math.ceil(total / Math.ceil(total / groups));
-  const most = Math.max(1, Math.min(queryLength, Math.floor(mostRows / (groups * group))));
-  if (most < QUERY_STEP || most === queryLength) return { heads: groups * group, queries: most };
-  const steps = Math.floor(most / QUERY_STEP);
-  const parts = Math.ceil(queryLength / (steps * QUERY_STEP));
-  const even = Math.ceil(queryLength / parts / QUERY_STEP) * QUERY_STEP;
-  return { heads: groups * group, queries: even };
+  const fewest = Math.ceil(total / groups);
+  // More runs, of fewer heads with more queries each, may make fewer parts, or parts of more equal size. Up to twice as many
+  // are tried.
+  let best = divideQueries(request, total, fewest, mostRows);
+  for (let runs = fewest + 1; runs <= Math.min(2 * fewest, total); runs++) {
+    const one = divideQueries(request, total, runs, mostRows);
+    if (one.parts < best.parts || (one.parts === best.parts && one.padding < best.padding)) best = one;
+  }
+  return { heads: best.heads, queries: best.queries };
+}
+
+interface DividedQueries extends PartSize {
+  /** All of the call. */
+  readonly parts: number;
+  /** Queries that the last part of a head has less than the others. */
+  readonly padding: number;
+}
+
+/** Parts of equal size, where heads are in `runs` runs of equal size. */
+function divideQueries(
+  request: AttentionRequest,
+  total: number,
+  runs: number,
+  mostRows: number,
+): DividedQueries {
+  const { queryLength } = request;
+  const heads = Math.ceil(total / runs) * groupSize(request);
+  const most = Math.max(1, Math.min(queryLength, Math.floor(mostRows / heads)));
+  const step = most === queryLength ? 1 : (QUERY_STEPS.find((one) => one <= most) ?? most);
+  const ofHead = Math.ceil(queryLength / (Math.floor(most / step) * step));
+  const queries = step === most ? most : Math.ceil(queryLength / ofHead / step) * step;
+  return {
+    heads,
+    queries,
+    parts: Math.ceil(total / Math.ceil(total / runs)) * ofHead,
+    padding: ofHead * queries - queryLength,
+  };
+}
+
+/**
+ * Most bytes of the scores and products of a part: a large device makes `fewParts` parts as far as `largePartBytes` allow,
+ * because each part takes launches.
+ *
+ * @param all bytes of all scores and products of the call
+ */
+function bytesOfPart(
+  all: number,
+  bindingBytes: number,
+  { partBytes, largePartBytes, fewParts }: ExactBackwardTuning,
+): number {
+  if (bindingBytes < LARGE_BINDING) return partBytes;
+  return Math.max(partBytes, Math.min(largePartBytes, all / fewParts));
 }
 
 /**
@@ -111,19 +169,21 @@ export function headRunsOf(
 }
 
 /** Bytes of the buffers that live while a part runs, the largest first. */
-export function bytesOf(request: AttentionRequest, size: PartSize): readonly number[] {
+export function bytesOf(request: AttentionRequest, size: PartSize, facts: DeviceFacts): readonly number[] {
   const { heads, queries } = size;
   const { keyLength, queryLength, headDim, valueDim, dtype, bias, relativeBias } = request;
   const units = heads / groupSize(request);
   const scores = 4 * heads * queries * scoreStride(keyLength);
   const wide = dtype === 'f16';
   const copied = copiesQueries(request, queries);
+  const parts = headRunsOf(request, size).flat();
+  const dividesSums = parts.some((part) => tileTogether(facts, request, part) === undefined);
   return [
     ...[scores, scores],
     copiesKeys(request) ? 4 * units * scoreStride(keyLength) * headDim : 0,
     copied ? 4 * heads * queries * headDim : 0,
     copied ? 4 * heads * queries * valueDim : 0,
-    unusualBytes(headRunsOf(request, size).flat()),
+    unusualBytes(parts),
     // f16: sums in f32 until the last part.
     wide ? 4 * heads * queryLength * headDim : 0,
     wide ? 4 * units * keyLength * headDim : 0,
@@ -131,9 +191,11 @@ export function bytesOf(request: AttentionRequest, size: PartSize): readonly num
     relativeBytes(request),
     biasGradientBytes(bias, heads, queries),
     relativeBias === undefined ? 0 : tableGradientBytes(heads, queries, keyLength),
-    Math.max(
-      splitBytes(units, queries, keyLength, headDim),
-      splitBytes(units, keyLength, (heads / units) * queries, Math.max(headDim, valueDim)),
-    ),
+    dividesSums
+      ? Math.max(
+          splitBytes(units, queries, keyLength, headDim),
+          splitBytes(units, keyLength, (heads / units) * queries, Math.max(headDim, valueDim)),
+        )
+      : 0,
   ].flatMap((bytes) => (bytes === 0 ? [] : [bufferSize(bytes)]));
 }
