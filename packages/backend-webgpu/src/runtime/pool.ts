@@ -4,9 +4,12 @@ import { BUFFER_USAGE } from './usage.js';
 /** Buffers above this size are rounded to a sixteenth of their power of two, smaller ones to a power of two. */
 const COARSE_BYTES = 1 << 16;
 
+/** Bytes that are kept for reuse however little was ever in use. */
+const DEFAULT_CAP_BYTES = 2 ** 31;
+
 export interface PoolOptions {
-  /** Most bytes kept for reuse. */
-  readonly capBytes: number;
+  /** Most bytes kept for reuse. Default: 2 GiB, or as many as make up what was once in use at a time. */
+  readonly capBytes?: number;
   /** Makes a buffer and reports later if that failed. */
   readonly create: (descriptor: GPUBufferDescriptor) => GPUBuffer;
   /** Destroys a buffer after everything recorded so far. */
@@ -21,7 +24,8 @@ export interface PoolOptions {
  *
  * Above the cap, the buffers go that were released longest ago, whatever their size. A loop that takes and returns the
  * same scratch keeps it that way. Were the largest to go first, then a loop whose scratch is larger than what lies idle
- * would lose it in every round, and making a large buffer takes longer than most work on it.
+ * would lose it in every round, and making a large buffer takes longer than most work on it. Without a cap of the caller's,
+ * work of more than 2 GiB keeps all it needs from step to step: the device has held as much before.
  */
 export class BufferPool {
   readonly #options: PoolOptions;
@@ -44,6 +48,8 @@ export class BufferPool {
   #pooled = 0;
   #allocated = 0;
   #peakUsed = 0;
+  /** Most bytes in use at a time since creation. */
+  #mostUsed = 0;
 
   constructor(device: GPUDevice, options: PoolOptions) {
     this.#options = options;
@@ -66,7 +72,22 @@ export class BufferPool {
   }
 
   resetPeak(): void {
-    this.#peakUsed = this.#allocated - this.#pooled;
+    this.#peakUsed = this.#used;
+  }
+
+  get #used(): number {
+    return this.#allocated - this.#pooled;
+  }
+
+  #noteUse(): void {
+    this.#peakUsed = Math.max(this.#peakUsed, this.#used);
+    this.#mostUsed = Math.max(this.#mostUsed, this.#used);
+  }
+
+  /** Gives back what lies idle above the cap; `more`: bytes about to be made. */
+  #trimToCap(more = 0): void {
+    const cap = this.#options.capBytes ?? Math.max(DEFAULT_CAP_BYTES, this.#mostUsed - this.#used - more);
+    if (this.#pooled > cap) this.trim(cap);
   }
 
   /** A buffer of at least `bytes`, with undefined content. */
@@ -83,7 +104,7 @@ export class BufferPool {
     this.#idle.delete(buffer);
     this.#since?.add(buffer);
     this.#pooled -= size;
-    this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
+    this.#noteUse();
     return buffer;
   }
 
@@ -91,12 +112,13 @@ export class BufferPool {
   acquireFresh(bytes: number): GPUBuffer {
     const buffer = this.#create(Math.min(bufferSize(bytes), this.#largest));
     this.#pooled -= buffer.size;
-    this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
+    this.#noteUse();
     return buffer;
   }
 
   /** Counts a new buffer as pooled; the caller takes it out. */
   #create(size: number): GPUBuffer {
+    this.#trimToCap(size);
     const { STORAGE, COPY_SRC, COPY_DST, INDIRECT } = BUFFER_USAGE;
     const buffer = this.#options.create({ size, usage: STORAGE | COPY_SRC | COPY_DST | INDIRECT });
     this.#all.set(buffer, this.#made++);
@@ -119,14 +141,16 @@ export class BufferPool {
     else list.splice(this.#placeOf(buffer, list), 0, buffer);
     this.#idle.add(buffer);
     this.#pooled += buffer.size;
-    if (this.#pooled > this.#options.capBytes) this.trim(this.#options.capBytes);
+    this.#trimToCap();
   }
 
   /**
    * From now until `endRecording` no buffer is destroyed, and a buffer already in use is not handed out when it is
-   * released: a replay finds every buffer as the recorded steps found it.
+   * released: a replay finds every buffer as the recorded steps found it. So that a recording of other sizes does not come on
+   * top of all that an earlier one left, no more than 2 GiB of that is kept.
    */
   beginRecording(): void {
+    this.trim(this.#options.capBytes ?? DEFAULT_CAP_BYTES);
     this.#since = new Set();
   }
 
@@ -135,7 +159,7 @@ export class BufferPool {
     const held = this.#held;
     this.#held = [];
     for (const buffer of held) this.release(buffer);
-    if (this.#pooled > this.#options.capBytes) this.trim(this.#options.capBytes);
+    this.#trimToCap();
   }
 
   /** Reserves a buffer, now if it is free, otherwise once it is released. */
@@ -143,7 +167,7 @@ export class BufferPool {
     this.#pins.set(buffer, (this.#pins.get(buffer) ?? 0) + 1);
     if (!this.#idle.has(buffer)) return;
     this.#takeOut(buffer);
-    this.#peakUsed = Math.max(this.#peakUsed, this.#allocated - this.#pooled);
+    this.#noteUse();
     this.#waiting.add(buffer);
   }
 

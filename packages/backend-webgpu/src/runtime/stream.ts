@@ -26,7 +26,6 @@ const SMALL_WRITE_BYTES = 1 << 14;
 const WRITE_PIECE_BYTES = 1 << 28;
 /** Number of steps after which work starts without a flush, so that the device need not wait for a long recording. */
 const MOST_PENDING = 512;
-const DEFAULT_POOL_CAP_BYTES = 2 ** 31;
 
 /** Resolves after a tenth of a second, or at once where there are no timers. */
 function soon(): Promise<void> {
@@ -79,10 +78,7 @@ export class Stream {
   #launches = 0;
   #submissions = 0;
 
-  constructor(
-    device: GPUDevice,
-    { poolCapBytes = DEFAULT_POOL_CAP_BYTES, isDry = false }: StreamOptions = {},
-  ) {
+  constructor(device: GPUDevice, { poolCapBytes, isDry = false }: StreamOptions = {}) {
     this.device = device;
     this.isDry = isDry;
     this.facts = deviceFacts(device);
@@ -97,7 +93,7 @@ export class Stream {
       isDry ? new DryBuffer(descriptor) : this.#scopes.run(() => device.createBuffer(descriptor));
     this.#readback = new Readback(create);
     this.pool = new BufferPool(device, {
-      capBytes: poolCapBytes,
+      ...(poolCapBytes !== undefined && { capBytes: poolCapBytes }),
       create,
       discard: (buffer) => this.destroyLater(buffer),
     });

@@ -1,15 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { BufferPool } from '../../src/runtime/pool.js';
 
-function poolOf(capBytes = 2 ** 20): {
+function poolOf(
+  /** 0: the default. */
+  capBytes = 2 ** 20,
+  maxBufferSize = 2 ** 20,
+): {
   readonly pool: BufferPool;
   readonly made: GPUBuffer[];
   readonly discarded: GPUBuffer[];
 } {
   const made: GPUBuffer[] = [];
   const discarded: GPUBuffer[] = [];
-  const pool = new BufferPool({ limits: { maxBufferSize: 2 ** 20 } } as GPUDevice, {
-    capBytes,
+  const pool = new BufferPool({ limits: { maxBufferSize } } as GPUDevice, {
+    ...(capBytes > 0 && { capBytes }),
     create: ({ size }) => {
       const buffer = { size, destroy: () => {} } as GPUBuffer;
       made.push(buffer);
@@ -142,6 +146,27 @@ describe('buffers of a pool', () => {
     pool.trim();
     expect([pool.pooledBytes, pool.allocatedBytes]).toEqual([0, 0]);
     expect(new Set(discarded).size).toBe(made.length);
+  });
+
+  test('without a cap are kept up to what was once in use, and 2 GiB at least', () => {
+    const GiB = 2 ** 30;
+    const { pool, made, discarded } = poolOf(0, GiB);
+    const step = (): void => {
+      const buffers = Array.from({ length: 5 }, () => pool.acquire(GiB));
+      for (const buffer of buffers) pool.release(buffer);
+    };
+    step();
+    step();
+    expect([made.length, discarded.length, pool.pooledBytes]).toEqual([5, 0, 5 * GiB]);
+    // Other sizes: what is allocated stays within what was in use, but for the 2 GiB.
+    const others = Array.from({ length: 8 }, () => pool.acquire(GiB / 2));
+    expect(pool.allocatedBytes).toBe(6 * GiB);
+    for (const buffer of others) pool.release(buffer);
+    expect(pool.allocatedBytes).toBe(5 * GiB);
+    expect(discarded.map(({ size }) => size)).toEqual([GiB, GiB, GiB, GiB]);
+    pool.beginRecording();
+    expect(pool.pooledBytes).toBe(2 * GiB);
+    pool.endRecording();
   });
 
   test('are destroyed in the order of their release, but for those taken or pinned since', () => {
