@@ -25,6 +25,7 @@ export { type HtmlPage, htmlPage } from './report/html-page.js';
 export { htmlTable } from './report/html-table.js';
 export {
   type Axis,
+  LINE_STYLES,
   type LineChart,
   type LinePoint,
   lineChart,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type LineChart, lineChart, lineChartFile } from '../../src/report/line-chart.js';
+import { LINE_STYLES, type LineChart, lineChart, lineChartFile } from '../../src/report/line-chart.js';
 import { linearScale, logScale, tickText } from '../../src/report/scale.js';
 
 test('even ticks, rounded outwards', () => {
@@ -112,4 +112,21 @@ test('a file of several charts', () => {
     '<g transform="translate(0 0)">',
     '<g transform="translate(0 328)">',
   ]);
+});
+
+test('a file has room for long legends, and its lines look different', () => {
+  const series = Array.from({ length: LINE_STYLES }, (_, at) => ({
+    name: `a name of more than twenty letters, ${at}`,
+    className: `series-${at + 1}`,
+    points: [{ x: 0, y: at }],
+  }));
+  const svg = lineChartFile('Many', [{ ...chart, series }, chart]);
+  const [, width = 0, height = 0] = /viewBox="0 0 (\d+) (\d+)"/.exec(svg)?.map(Number) ?? [];
+  const places = [...svg.matchAll(/<text x="(\d+)" y="(\d+)">/g)].map(([, x, y]) => [Number(x), Number(y)]);
+  for (const [x = 0, y = 0] of places) {
+    expect(x + 7 * (series[0]?.name.length ?? 0)).toBeLessThanOrEqual(width);
+    expect(y).toBeLessThan(height / 2);
+  }
+  const looks = [...svg.matchAll(/series-\d+ { color: (\S+); stroke-dasharray: ([^;]+); }/g)];
+  expect(new Set(looks.map(([, colour, dashes]) => `${colour} ${dashes}`)).size).toBe(LINE_STYLES);
 });
