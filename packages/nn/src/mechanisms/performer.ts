@@ -7,7 +7,6 @@ import {
   type LinearAttentionState,
   linearAttention,
   lt,
-  maxOver,
   mul,
   type OptionKinds,
   oneOf,
@@ -21,14 +20,7 @@ import {
 import { parameterOf } from '../context.js';
 import { requireWhole } from '../require.js';
 import type { Mechanism, MechanismCall } from './mechanism.js';
-import {
-  constantOf,
-  orthogonalFeatures,
-  peakOf,
-  positiveFeatures,
-  reluFeatures,
-  softmaxFeatureLogits,
-} from './random-features.js';
+import { orthogonalFeatures, reluFeatures, softmaxFeatures } from './random-features.js';
 
 export interface PerformerOptions {
   /** Random features: more approximate softmax better, at a higher cost. Default 256. */
@@ -83,7 +75,9 @@ export function performer(options?: PerformerOptions): Mechanism {
     });
   }
   const isSoftmax = kind === 'softmax';
-  const epsilonOf = (causal: boolean): number => epsilon ?? (isSoftmax ? (causal ? 0 : 1e-6) : 1e-3);
+  const softmaxOf = softmaxFeatures(epsilon ?? 1e-6);
+  const causalSoftmaxOf = softmaxFeatures(epsilon ?? 0);
+  const reluOf = reluFeatures(epsilon ?? 1e-3);
 
   return {
     name: 'performer',
@@ -124,13 +118,25 @@ export function performer(options?: PerformerOptions): Mechanism {
       }),
   };
 
+  /** Of softmax, features of keys are relative to the peak of all; in causal attention, to that of each. */
+  function featuresOf(call: MechanismCall, causal: boolean): Features {
+    const { query, key, directions } = scaledInputs(call);
+    if (!isSoftmax) return { query: reluOf(query, directions), key: reluOf(key, directions) };
+    const make = causal ? causalSoftmaxOf : softmaxOf;
+    const ofQuery = make(query, directions, { axes: [3] });
+    const ofKey = make(key, directions, { axes: causal ? [3] : [2, 3], visible: visibleKeys(call) });
+    return {
+      query: ofQuery.features,
+      key: ofKey.features,
+      ...(causal && { logScale: reshape(ofKey.largest, ofKey.largest.shape.slice(0, 3)) }),
+    };
+  }
+
   /** Features, values and options of linear attention, in f32: features and their sums exceed f16. */
   function inputsOf(call: MechanismCall, causal: boolean): LinearInputs {
     const { keyLengths } = call.options;
     const { budgetBytes } = call.context;
-    const made = isSoftmax
-      ? softmaxFeatures(call, epsilonOf(causal), causal)
-      : reluFeaturesOf(call, epsilonOf(causal));
+    const made = featuresOf(call, causal);
     return {
       query: made.query,
       key: made.key,
@@ -159,28 +165,6 @@ interface Features {
   readonly logScale?: Tensor;
 }
 
-/** @param isCausal features of keys relative to the peak of each, not to that of all */
-function softmaxFeatures(call: MechanismCall, epsilon: number, isCausal: boolean): Features {
-  const { query, key, directions } = scaledInputs(call);
-  const queryLogits = softmaxFeatureLogits(query, directions);
-  const keyLogits = hideKeys(call, softmaxFeatureLogits(key, directions), Number.NEGATIVE_INFINITY);
-  return {
-    query: positiveFeatures(queryLogits, peakOf(queryLogits, [3]), epsilon),
-    key: positiveFeatures(keyLogits, peakOf(keyLogits, isCausal ? [3] : [2, 3]), epsilon),
-    ...(isCausal && {
-      logScale: constantOf([keyLogits], () => maxOver(keyLogits, { axes: [3] })),
-    }),
-  };
-}
-
-function reluFeaturesOf(call: MechanismCall, epsilon: number): Features {
-  const { query, key, directions } = scaledInputs(call);
-  return {
-    query: reluFeatures(query, directions, epsilon),
-    key: reluFeatures(key, directions, epsilon),
-  };
-}
-
 /** Queries and keys whose plain products are the scaled scores, in f32: features and their sums exceed f16. */
 function scaledInputs(call: MechanismCall): Features & { directions: Tensor } {
   const { context, query, key, options } = call;
@@ -188,18 +172,21 @@ function scaledInputs(call: MechanismCall): Features & { directions: Tensor } {
   const root = Math.sqrt(Math.abs(scale));
   return {
     query: mul(cast(query, 'f32'), Math.sign(scale) * root),
-    key: mul(hideKeys(call, cast(key, 'f32'), 0), root),
+    key: mul(hideKeys(call, cast(key, 'f32')), root),
     directions: cast(parameterOf(context, 'projection'), 'f32'),
   };
 }
 
-/**
- * x [B, keyValueHeads, Lk, ...] with `hidden` at padding keys, which may be NaN: neither the largest logit of all keys nor a
- * gradient may see that.
- */
-function hideKeys({ options: { keyLengths } }: MechanismCall, x: Tensor, hidden: number): Tensor {
-  if (keyLengths === undefined) return x;
-  const [batch, , keys] = x.shape as readonly [number, number, number];
-  const positions = reshape(arange(x.backend, keys), [1, 1, keys, 1]);
-  return where(lt(positions, reshape(keyLengths, [batch, 1, 1, 1])), x, hidden);
+/** x [B, keyValueHeads, Lk, D] with zeros at padding keys, which may be NaN: no gradient may see that. */
+function hideKeys(call: MechanismCall, x: Tensor): Tensor {
+  const visible = visibleKeys(call);
+  return visible === undefined ? x : where(visible, x, 0);
+}
+
+/** bool [B, 1, Lk, 1]: which keys are no padding; undefined if all. */
+function visibleKeys({ key, options: { keyLengths } }: MechanismCall): Tensor | undefined {
+  if (keyLengths === undefined) return undefined;
+  const [batch, , keys] = key.shape as readonly [number, number, number];
+  const positions = reshape(arange(key.backend, keys), [1, 1, keys, 1]);
+  return lt(positions, reshape(keyLengths, [batch, 1, 1, 1]));
 }

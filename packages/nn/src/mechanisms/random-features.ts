@@ -1,16 +1,17 @@
 import {
-  add,
   custom,
+  elementwiseProgram,
   eq,
-  exp,
+  mapElements,
   matmul,
   maxOver,
-  mul,
-  relu,
+  mul as multiply,
+  type Operations,
   scope,
-  sub,
+  sub as subtract,
   sum,
   type Tensor,
+  terms,
   where,
 } from '@topk-attention/core';
 import type { Initializer } from '../declared/initializers.js';
@@ -42,48 +43,112 @@ export const orthogonalFeatures: Initializer = ([features = 0, width = 0], seed)
  */
 export function softmaxFeatureLogits(x: Tensor, directions: Tensor): Tensor {
   return scope(() => {
-    const halfSquare = mul(sum(mul(x, x), { axes: [-1], keepDims: true }), 0.5);
-    return sub(matmul(x, directions, { transposeB: true }), halfSquare);
+    const halfSquare = multiply(sum(multiply(x, x), { axes: [-1], keepDims: true }), 0.5);
+    return subtract(matmul(x, directions, { transposeB: true }), halfSquare);
   });
 }
 
+export interface SoftmaxFeatures {
+  /** exp(logits - peak) + epsilon, [..., L, r]; zeros where a logit is -inf. */
+  readonly features: Tensor;
+  /** The largest logit over the axes, which keep an extent of 1; -inf where all are. It has no gradient. */
+  readonly largest: Tensor;
+}
+
+export interface SoftmaxFeatureOptions {
+  /** The peak is the largest logit over these: it keeps exp within range and does not change attention's quotient. */
+  readonly axes: readonly number[];
+  /** bool that broadcasts to [..., L, 1]: logits elsewhere are -inf. Default: all. */
+  readonly visible?: Tensor | undefined;
+}
+
+const { add, choose, exp, max, mul, sub } = terms;
+/** Below any logit but -inf. */
+const LOWEST = -3e38;
+
 /**
- * exp(logits - peak) + epsilon: the peak keeps exp within range and does not change attention's quotient. Zeros where a
- * logit is -inf.
+ * A function that makes positive features of the softmax kernel (`softmaxFeatureLogits`), of x [..., L, D] and directions
+ * [r, D]. One operation with a gradient of its own, since tensors [..., L, r] are most of the memory of a step: of those it
+ * makes, the features alone are kept.
  */
-export function positiveFeatures(logits: Tensor, peak: Tensor, epsilon: number): Tensor {
-  return scope(() => {
-    const features = exp(sub(logits, peak));
-    if (epsilon === 0) return features;
-    return where(eq(logits, Number.NEGATIVE_INFINITY), 0, add(features, epsilon));
+export function softmaxFeatures(
+  epsilon: number,
+): (x: Tensor, directions: Tensor, options: SoftmaxFeatureOptions) => SoftmaxFeatures {
+  const value = elementwiseProgram({ inputs: ['near'] }, ({ near }) => {
+    const own = exp(near);
+    return { y: epsilon === 0 ? own : choose(sub(near, LOWEST), add(own, epsilon), own) };
   });
+  // exp is its own derivative. Where it is 0 the product keeps a NaN.
+  const gradient = elementwiseProgram({ inputs: ['y', 'g'] }, ({ y, g }) => {
+    const own = sub(y, epsilon);
+    return { dx: epsilon === 0 ? mul(y, g) : choose(own, mul(own, g), mul(y, 0)) };
+  });
+  return (x, directions, { axes, visible }) => {
+    const [features, largest] = custom(
+      'softmaxFeatures',
+      [x, directions],
+      () => {
+        const all = softmaxFeatureLogits(x, directions);
+        const logits = visible === undefined ? all : where(visible, all, Number.NEGATIVE_INFINITY);
+        if (logits !== all) all.dispose();
+        const most = maxOver(logits, { axes, keepDims: true });
+        const near = subtract(logits, where(eq(most, Number.NEGATIVE_INFINITY), 0, most));
+        logits.dispose();
+        const { y } = mapElements(value, { near });
+        return { outputs: [y, most], saved: [y, x, directions] };
+      },
+      (ops, [g], [y, own, rows]) => {
+        if (g === undefined) return [];
+        const { dx: ofLogits } = mapElements(gradient, { y: y as Tensor, g });
+        const products = productGradients(ops, ofLogits, own as Tensor, rows as Tensor);
+        const total = ops.sum(ofLogits, { axes: [-1], keepDims: true });
+        return [ops.sub(products.x, ops.mul(own as Tensor, total)), products.directions];
+      },
+    );
+    return { features: features as Tensor, largest: largest as Tensor };
+  };
 }
 
-/** The largest logit over axes, as a constant: 0 where all are -inf. */
-export function peakOf(logits: Tensor, axes: readonly number[]): Tensor {
-  return constantOf([logits], () => finitePeak(maxOver(logits, { axes, keepDims: true })));
+/** A function that makes features of the ReLU kernel, relu(x . direction) + epsilon; otherwise as `softmaxFeatures`. */
+export function reluFeatures(epsilon: number): (x: Tensor, directions: Tensor) => Tensor {
+  const value = elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: add(max(x, 0), epsilon) }));
+  const gradient = elementwiseProgram({ inputs: ['y', 'g'] }, ({ y, g }) => ({
+    dx: choose(sub(y, epsilon), g, mul(y, 0)),
+  }));
+  return (x, directions) => {
+    const [features] = custom(
+      'reluFeatures',
+      [x, directions],
+      () => {
+        const products = matmul(x, directions, { transposeB: true });
+        const { y } = mapElements(value, { x: products });
+        products.dispose();
+        return { outputs: [y], saved: [y, x, directions] };
+      },
+      (ops, [g], [y, own, rows]) => {
+        if (g === undefined) return [];
+        const { dx } = mapElements(gradient, { y: y as Tensor, g });
+        const products = productGradients(ops, dx, own as Tensor, rows as Tensor);
+        return [products.x, products.directions];
+      },
+    );
+    return features as Tensor;
+  };
 }
 
-/** A peak to subtract: 0 in place of -inf. */
-function finitePeak(peak: Tensor): Tensor {
-  return where(eq(peak, Number.NEGATIVE_INFINITY), 0, peak);
-}
-
-/**
- * What is made of tensors, without a gradient: for peaks and factors made of them, which change the range of numbers and
- * not the result.
- */
-export function constantOf(inputs: readonly Tensor[], make: () => Tensor): Tensor {
-  const [made] = custom(
-    'constant',
-    inputs,
-    () => ({ outputs: [scope(make)], saved: [] }),
-    () => inputs.map(() => undefined),
-  );
-  return made as Tensor;
-}
-
-/** Features of the ReLU kernel: relu(x . direction) + epsilon. */
-export function reluFeatures(x: Tensor, directions: Tensor, epsilon: number): Tensor {
-  return scope(() => add(relu(matmul(x, directions, { transposeB: true })), epsilon));
+/** Gradients of x directions^T, from those of the products [..., L, r]. */
+function productGradients(
+  ops: Operations,
+  ofProducts: Tensor,
+  x: Tensor,
+  directions: Tensor,
+): { readonly x: Tensor; readonly directions: Tensor } {
+  const [features, width] = directions.shape as readonly [number, number];
+  const tokens = x.size / width;
+  return {
+    x: ops.matmul(ofProducts, directions),
+    directions: ops.matmul(ops.reshape(ofProducts, [tokens, features]), ops.reshape(x, [tokens, width]), {
+      transposeA: true,
+    }),
+  };
 }
