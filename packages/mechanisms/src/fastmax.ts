@@ -22,6 +22,7 @@ import type { Mechanism, MechanismCall } from '@topk-attention/nn';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { pairAttention } from './pairs.js';
+import { attendInChunks } from './query-chunks.js';
 import { noPairs, notSoftmax } from './refusals.js';
 
 export interface FastmaxOptions {
@@ -106,17 +107,16 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
       key: monomials(rowsOf(shown(call, call.key), root), order),
     };
   };
+  const weigh = (scores: Tensor): Tensor =>
+    scope(() => {
+      const line = add(scores, 1);
+      return order === 1 ? line : add(line, mul(mul(scores, scores), 0.5));
+    });
   const direct = (call: MechanismCall): Tensor =>
-    pairAttention(
-      call,
-      rowsOf(cast(call.query, 'f32'), scaleOf(call)),
-      rowsOf(shown(call, call.key), 1),
-      (scores) => {
-        const line = add(scores, 1);
-        return order === 1 ? line : add(line, mul(mul(scores, scores), 0.5));
-      },
-      { floor },
-    );
+    attendInChunks(call, (chunk) => {
+      const query = rowsOf(cast(chunk.query, 'f32'), scaleOf(chunk));
+      return pairAttention(chunk, query, rowsOf(shown(chunk, chunk.key), 1), { weigh, floor });
+    });
 
   return {
     name: `fastmax of order ${order}`,

@@ -1,4 +1,5 @@
 import {
+  add,
   cast,
   concat,
   custom,
@@ -19,6 +20,7 @@ import type { MechanismCall } from '@topk-attention/nn';
 import { entmax15 } from './entmax.js';
 import { shown } from './inputs.js';
 import { visiblePairs } from './pairs.js';
+import { mapPairChunks, rowsOfQueries } from './query-chunks.js';
 
 /**
  * f32 [6]: pairs that entmax gives a weight, those of them in the graph, pairs in the graph, visible pairs, queries with a
@@ -44,14 +46,14 @@ export function entmaxSupport(call: MechanismCall): Tensor {
     [call.query, call.key],
     () => {
       const made = scope(() => {
-        const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
-        const scores = mul(
-          matmul(cast(call.query, 'f32'), shown(call, call.key), { transposeB: true }),
-          scale,
-        );
         const visible = visiblePairs(call);
-        const seen = visible === undefined ? scores : where(visible, scores, Number.NEGATIVE_INFINITY);
-        return lt(0, entmax15(seen));
+        const scores = scope(() => {
+          const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
+          const query = mul(cast(call.query, 'f32'), scale);
+          const products = matmul(query, shown(call, call.key), { transposeB: true });
+          return visible === undefined ? products : where(visible, products, Number.NEGATIVE_INFINITY);
+        });
+        return lt(0, entmax15(scores));
       });
       return { outputs: [made], saved: [] };
     },
@@ -60,25 +62,42 @@ export function entmaxSupport(call: MechanismCall): Tensor {
   return support as Tensor;
 }
 
-/** Counts of a graph i32 [B, heads, Lq, M] beside entmax's own, for `graphQuality`. */
-export function graphCounts(call: MechanismCall, graph: Tensor): GraphCounts {
+/**
+ * Counts of a graph i32 [B, heads, Lq, M] beside entmax's own, for `graphQuality`.
+ *
+ * @param pairs most pairs of a chunk of queries
+ */
+export function graphCounts(call: MechanismCall, graph: Tensor, pairs?: number): GraphCounts {
   return scope(() => {
-    const keys = call.key.shape[2] as number;
-    const support = cast(entmaxSupport(call), 'f32');
-    const listed = putAlong(graph, fill(graph.backend, 1, graph.shape), keys);
-    const visible = visiblePairs(call);
-    const all = fill(graph.backend, 1, support.shape);
-    const seen = visible === undefined ? all : where(visible, all, 0);
-    const both = mul(support, listed);
-    const perQuery = (of: Tensor): Tensor => sum(of, { axes: [3] });
-    const hasSupport = lt(0, perQuery(support));
-    const isCovered = logicalAnd(hasSupport, le(perQuery(support), perQuery(both)));
-    const counts = [support, both, listed, seen, cast(hasSupport, 'f32'), cast(isCovered, 'f32')];
-    return concat(
-      counts.map((one) => reshape(sum(one), [1])),
-      0,
-    ).unscopedAlias();
+    const ofChunks = mapPairChunks(
+      call,
+      (part, chunk) => [countsOf(part, rowsOfQueries(graph, chunk))] as const,
+      pairs,
+    );
+    return ofChunks
+      .map(([counts]) => counts)
+      .reduce((all, one) => add(all, one))
+      .unscopedAlias();
   });
+}
+
+function countsOf(call: MechanismCall, graph: Tensor): GraphCounts {
+  const perQuery = (of: Tensor): Tensor => sum(of, { axes: [3] });
+  const support = cast(entmaxSupport(call), 'f32');
+  const listed = putAlong(graph, fill(graph.backend, 1, graph.shape), call.key.shape[2] as number);
+  const visible = visiblePairs(call);
+  const seen = scope(() => {
+    const all = fill(graph.backend, 1, support.shape);
+    return sum(visible === undefined ? all : where(visible, all, 0));
+  });
+  const [all, found] = [perQuery(support), scope(() => perQuery(mul(support, listed)))];
+  const hasSupport = lt(0, all);
+  const isCovered = logicalAnd(hasSupport, le(all, found));
+  const counts = [all, found, listed, seen, cast(hasSupport, 'f32'), cast(isCovered, 'f32')];
+  return concat(
+    counts.map((one) => reshape(sum(one), [1])),
+    0,
+  );
 }
 
 /** Reads counts back as shares. Shares of nothing are 1. */

@@ -3,7 +3,6 @@ import {
   arange,
   cast,
   div,
-  dropout,
   eq,
   gatherRows,
   le,
@@ -11,8 +10,10 @@ import {
   lt,
   matmul,
   max,
+  mul,
   relativePositionBucket,
   reshape,
+  scope,
   sub,
   sum,
   type Tensor,
@@ -22,45 +23,91 @@ import {
 } from '@topk-attention/core';
 import type { MechanismCall, MechanismOptions } from '@topk-attention/nn';
 import { shown } from './inputs.js';
+import { type ChunkCall, startOf } from './query-chunks.js';
+import { uniformNoise } from './random.js';
+
+type Dropping = NonNullable<MechanismOptions['dropout']>;
+
+export interface PairWeights {
+  /** Weights of scores [B, heads, Lq, Lk]; `visible` is true where a key is visible, undefined if all are. */
+  readonly weigh: (scores: Tensor, visible: Tensor | undefined) => Tensor;
+  /**
+   * Weights are divided by their sum, or by this if it is larger, and those of hidden keys are 0. Default: they stay as
+   * `weigh` made them.
+   */
+  readonly floor?: number;
+}
 
 /**
- * Attention by the weights of all pairs, [B, heads, Lq, D]: memory in the square of the length. Honours causality, key
- * lengths, mask, bias, relative bias, dropout of weights and grouped heads.
+ * Attention by the weights of all pairs of a chunk of queries (`attendInChunks`), [B, heads, Lq, D]. Honours causality, key
+ * lengths, mask, bias, relative bias, dropout of weights and grouped heads. Tensors of all pairs are freed as soon
+ * as they are used.
  *
  * @param query [B, heads, Lq, d], scaled
  * @param key [B, keyValueHeads, Lk, d]
- * @param weigh weights of scores [B, heads, Lq, Lk]; `hidden` is true where a key is visible, undefined if all are
- * @param sums divides weights by their sum, or by `floor` if that is larger; 'none' leaves them. Those of hidden keys are 0.
  */
-export function pairAttention(
-  call: MechanismCall,
-  query: Tensor,
-  key: Tensor,
-  weigh: (scores: Tensor, visible: Tensor | undefined) => Tensor,
-  sums: 'none' | { readonly floor: number },
-): Tensor {
-  const { options } = call;
-  const [batch, heads, queries, width] = query.shape as readonly [number, number, number, number];
+export function pairAttention(call: ChunkCall, query: Tensor, key: Tensor, settings: PairWeights): Tensor {
+  const [batch, heads, queries] = query.shape as readonly [number, number, number];
   const [, keyHeads, keys] = key.shape as readonly [number, number, number];
   const value = shown(call, call.value);
+  const valueDim = value.shape[3] as number;
+  return scope(() => {
+    const weights = pairWeights(call, query, key, settings);
+    const flat = reshape(weights, [batch * keyHeads, (heads / keyHeads) * queries, keys]);
+    const made = matmul(flat, reshape(value, [batch * keyHeads, keys, valueDim]));
+    return reshape(made, [batch, heads, queries, valueDim]);
+  });
+}
+
+function pairWeights(call: ChunkCall, query: Tensor, key: Tensor, { weigh, floor }: PairWeights): Tensor {
+  const { dropout } = call.options;
+  return scope(() => {
+    const visible = visiblePairs(call);
+    const scores = pairScores(call, query, key);
+    const all = weigh(scores, visible);
+    scores.dispose();
+    const weights = floor === undefined ? all : scope(() => normalised(all, visible, floor));
+    if (dropout === undefined || dropout.rate === 0) return weights;
+    return dropped(weights, dropout, call.firstQuery ?? 0);
+  });
+}
+
+function normalised(weights: Tensor, visible: Tensor | undefined, floor: number): Tensor {
+  const seen = visible === undefined ? weights : where(visible, weights, 0);
+  const total = sum(seen, { axes: [3], keepDims: true });
+  return div(seen, floor > 0 ? max(total, floor) : where(eq(total, 0), 1, total));
+}
+
+/** [B, heads, Lq, Lk], biases included. */
+function pairScores(call: MechanismCall, query: Tensor, key: Tensor): Tensor {
+  const [batch, heads, queries, width] = query.shape as readonly [number, number, number, number];
+  const [, keyHeads, keys] = key.shape as readonly [number, number, number];
+  const { bias, relativeBias } = call.options;
   const rows = reshape(query, [batch * keyHeads, (heads / keyHeads) * queries, width]);
   const products = matmul(rows, reshape(key, [batch * keyHeads, keys, width]), { transposeB: true });
   const raw = reshape(products, [batch, heads, queries, keys]);
-  const biased = options.bias === undefined ? raw : add(raw, cast(options.bias, 'f32'));
-  const scores = options.relativeBias === undefined ? biased : add(biased, relativeBiases(call));
-  const visible = visiblePairs(call);
-  const all = weigh(scores, visible);
-  const seen = visible === undefined ? all : where(visible, all, 0);
-  let weights = seen;
-  if (sums !== 'none') {
-    const total = sum(seen, { axes: [3], keepDims: true });
-    weights = div(seen, sums.floor > 0 ? max(total, sums.floor) : where(eq(total, 0), 1, total));
-  }
-  if (options.dropout !== undefined) weights = dropout(weights, options.dropout);
-  const flat = reshape(weights, [batch * keyHeads, (heads / keyHeads) * queries, keys]);
-  const valueDim = value.shape[3] as number;
-  const made = matmul(flat, reshape(value, [batch * keyHeads, keys, valueDim]));
-  return reshape(made, [batch, heads, queries, valueDim]);
+  products.dispose();
+  const biased = bias === undefined ? raw : freeing(raw, add(raw, cast(bias, 'f32')));
+  return relativeBias === undefined
+    ? biased
+    : freeing(
+        biased,
+        scope(() => add(biased, relativeBiases(call))),
+      );
+}
+
+function freeing(before: Tensor, after: Tensor): Tensor {
+  before.dispose();
+  return after;
+}
+
+/** Each weight is dropped by its place in the whole call: the same again in the backward pass, and in chunks of any size. */
+function dropped(weights: Tensor, { rate, seed }: Dropping, firstQuery: number): Tensor {
+  return scope(() => {
+    const kept = scope(() => le(rate, uniformNoise(weights.backend, seed, 0, weights.shape, firstQuery)));
+    const scaled = mul(weights, 1 / (1 - rate));
+    return where(kept, scaled, 0);
+  });
 }
 
 /** bool that broadcasts to [B, heads, Lq, Lk]: which keys each query sees; undefined if all. */
@@ -77,11 +124,6 @@ export function visiblePairs(call: MechanismCall): Tensor | undefined {
   if (options.mask !== undefined) parts.push(options.mask);
   const [first, ...others] = parts;
   return first && others.reduce((all, one) => logicalAnd(all, one), first);
-}
-
-/** The place of the first query among the keys. */
-function startOf({ query, key, options }: MechanismCall): number {
-  return options.queryStart ?? (key.shape[2] as number) - (query.shape[2] as number);
 }
 
 /** T5's biases of all pairs, [1, heads, Lq, Lk]. */

@@ -2,6 +2,7 @@ import {
   add,
   arange,
   cast,
+  concat,
   custom,
   elementIsNaN,
   eq,
@@ -28,6 +29,7 @@ import { type MechanismCall, parameterOf } from '@topk-attention/nn';
 import { perHead } from './features.js';
 import { shown } from './inputs.js';
 import { visiblePairs } from './pairs.js';
+import { type ChunkCall, mapPairChunks, rowsOfQueries } from './query-chunks.js';
 
 /** How a graph is predicted: see `SparsefinderOptions`. */
 export interface PredictorSettings {
@@ -40,55 +42,90 @@ export interface PredictorSettings {
   readonly first: number;
 }
 
-/** Projections of queries [B, heads, Lq, r] and keys [B, heads, Lk, r]. */
-interface Projected {
+/** What candidates are found by, of queries [B, heads, Lq, ...] and keys [B, heads, Lk, ...]. */
+interface Sides {
   readonly query: Tensor;
   readonly key: Tensor;
 }
 
-/** Keys of each query, ascending, -1 for unused slots: i32 [B, heads, Lq, M]. It has no gradient. */
-export function predictedGraph(call: MechanismCall, settings: PredictorSettings): Tensor {
+/**
+ * Keys of each query, ascending, -1 for unused slots: i32 [B, heads, Lq, M]. It has no gradient.
+ *
+ * @param pairs most pairs of a chunk of queries
+ */
+export function predictedGraph(call: MechanismCall, settings: PredictorSettings, pairs?: number): Tensor {
   const { query, key } = call;
   const [graph] = custom(
     'predictedGraph',
     [query, key],
-    () => ({ outputs: [scope(() => predicted(call, settings))], saved: [] }),
+    () => ({ outputs: [scope(() => predicted(call, settings, pairs))], saved: [] }),
     () => [undefined, undefined],
   );
   return graph as Tensor;
 }
 
-function predicted(call: MechanismCall, settings: PredictorSettings): Tensor {
+function predicted(call: MechanismCall, settings: PredictorSettings, pairs: number | undefined): Tensor {
   const projection = cast(parameterOf(call.context, 'projection'), 'f32');
-  const query = perHead(cast(call.query, 'f32'), projection);
-  const key = perHead(shown(call, call.key), projection);
-  const distance = distances(query, key);
-  const candidates = candidatesOf(call, { query, key }, distance, settings);
-  // Always there: before any other.
-  const always = nearby(call, settings);
-  const nearness = where(candidates, neg(distance), Number.NEGATIVE_INFINITY);
-  const ranked = where(always, fill(query.backend, 1, [1]), nearness);
-  const visible = visiblePairs(call);
-  const seen = visible === undefined ? ranked : where(visible, ranked, Number.NEGATIVE_INFINITY);
+  const places = {
+    query: perHead(cast(call.query, 'f32'), projection),
+    key: perHead(shown(call, call.key), projection),
+  };
+  const members = membersOf(call, places, settings);
+  const chunks = mapPairChunks(
+    call,
+    (part, chunk) => {
+      const of = ({ query, key }: Sides): Sides => ({ query: rowsOfQueries(query, chunk), key });
+      return [nearestKeys(call, part, of(places), members && of(members), settings)] as const;
+    },
+    pairs,
+  );
+  return concat(
+    chunks.map(([graph]) => graph),
+    2,
+  );
+}
+
+/** The graph of a chunk of queries. Tensors of all its pairs are freed as soon as they are used. */
+function nearestKeys(
+  whole: MechanismCall,
+  part: ChunkCall,
+  places: Sides,
+  members: Sides | undefined,
+  settings: PredictorSettings,
+): Tensor {
+  const { key } = part;
+  const nearness = scope(() => {
+    const distance = distances(places);
+    const candidates = members === undefined ? lt(distance, settings.radius ** 2) : haveCommon(members);
+    return where(candidates, neg(distance), Number.NEGATIVE_INFINITY);
+  });
+  const seen = scope(() => {
+    const visible = visiblePairs(part);
+    // Always there: before any other.
+    const ranked = where(nearby(whole, part, settings), fill(key.backend, 1, [1]), nearness);
+    nearness.dispose();
+    return visible === undefined ? ranked : where(visible, ranked, Number.NEGATIVE_INFINITY);
+  });
   // Queries at padding may be NaN.
-  const safe = where(elementIsNaN(seen), Number.NEGATIVE_INFINITY, seen);
+  const safe = scope(() => where(elementIsNaN(seen), Number.NEGATIVE_INFINITY, seen));
+  seen.dispose();
   return topK(safe, Math.min(settings.edges, key.shape[2] as number)).indices;
 }
 
-function candidatesOf(
+/** Memberships, 0 or 1, of which candidates have one in common; undefined if distances decide. */
+function membersOf(
   { context }: MechanismCall,
-  { query, key }: Projected,
-  distance: Tensor,
-  { by, buckets, nearest, radius }: PredictorSettings,
-): Tensor {
+  { query, key }: Sides,
+  { by, buckets, nearest }: PredictorSettings,
+): Sides | undefined {
   switch (by) {
     case 'distance':
-      return lt(distance, radius ** 2);
+      return undefined;
     case 'buckets':
-      return haveCommon(inBuckets(query, buckets), inBuckets(key, buckets));
+      return { query: inBuckets(query, buckets), key: inBuckets(key, buckets) };
     case 'clusters': {
       const centroids = cast(parameterOf(context, 'centroids'), 'f32');
-      return haveCommon(inClusters(query, centroids, nearest), inClusters(key, centroids, nearest));
+      return { query: inClusters(query, centroids, nearest), key: inClusters(key, centroids, nearest) };
     }
     default:
       return by satisfies never;
@@ -96,7 +133,7 @@ function candidatesOf(
 }
 
 /** bool [B, heads, Lq, Lk] of memberships, 0 or 1. */
-function haveCommon(query: Tensor, key: Tensor): Tensor {
+function haveCommon({ query, key }: Sides): Tensor {
   return lt(0.5, matmul(query, key, { transposeB: true }));
 }
 
@@ -125,17 +162,29 @@ export function toCentroids(x: Tensor, centroids: Tensor): Tensor {
 }
 
 /** Squared distances of all pairs [B, heads, Lq, Lk]. */
-function distances(query: Tensor, key: Tensor): Tensor {
-  const squares = (of: Tensor): Tensor => sum(mul(of, of), { axes: [3], keepDims: true });
-  const products = matmul(query, key, { transposeB: true });
-  return sub(add(squares(query), transpose(squares(key), [0, 1, 3, 2])), mul(products, 2));
+function distances({ query, key }: Sides): Tensor {
+  return scope(() => {
+    const squares = (of: Tensor): Tensor => sum(mul(of, of), { axes: [3], keepDims: true });
+    const products = scope(() => mul(matmul(query, key, { transposeB: true }), 2));
+    return sub(
+      scope(() => add(squares(query), transpose(squares(key), [0, 1, 3, 2]))),
+      products,
+    );
+  });
 }
 
-/** bool [Lq, Lk]: keys of the window, and the first ones. The last query is at the last key if it is causal, else the first at the first. */
-function nearby({ query, key, options }: MechanismCall, { window, first }: PredictorSettings): Tensor {
+/**
+ * bool [queries of the chunk, Lk]: keys of the window, and the first ones. The last query of the whole call is at the last
+ * key if it is causal, else the first at the first.
+ */
+function nearby(
+  { query, key, options }: MechanismCall,
+  { query: own, firstQuery = 0 }: ChunkCall,
+  { window, first }: PredictorSettings,
+): Tensor {
   const [queries, keys] = [query.shape[2] as number, key.shape[2] as number];
-  const start = options.causal === true ? keys - queries : 0;
-  const rows = reshape(arange(query.backend, queries, start), [queries, 1]);
+  const start = (options.causal === true ? keys - queries : 0) + firstQuery;
+  const rows = reshape(arange(query.backend, own.shape[2] as number, start), [-1, 1]);
   const across = reshape(arange(query.backend, keys), [1, keys]);
   const inWindow = logicalAnd(le(sub(rows, window), across), le(across, add(rows, window)));
   const yes = fill(query.backend, true, [1, 1], 'bool');

@@ -1,6 +1,8 @@
 import {
   add,
   cast,
+  concat,
+  custom,
   div,
   gatherRows,
   le,
@@ -25,6 +27,7 @@ import { entmaxSupport } from './graph-quality.js';
 import { shown, visibleKeys } from './inputs.js';
 import { visiblePairs } from './pairs.js';
 import { type PredictorSettings, toCentroids } from './predicted-graph.js';
+import { type ChunkCall, mapPairChunks } from './query-chunks.js';
 import { detached, uniformNoise } from './random.js';
 
 interface LossSettings extends Pick<PredictorSettings, 'by'> {
@@ -43,9 +46,7 @@ export function predictorLoss(call: MechanismCall, { margin, by, seed }: LossSet
     const of = (x: Tensor): Tensor => perHead(detached(x), projection);
     const query = of(cast(call.query, 'f32'));
     const key = of(shown(call, call.key));
-    const { support, others } = scope(() => pairsOf(call));
-    const positive = drawn(support, seed, 0);
-    const negative = drawn(others, seed, 1);
+    const [positive, negative] = drawnPairs(call, seed);
     const near = distanceTo(query, key, positive);
     const far = distanceTo(query, key, negative);
     const counts = logicalAnd(le(0, positive), le(0, negative));
@@ -62,18 +63,52 @@ export function predictorLoss(call: MechanismCall, { margin, by, seed }: LossSet
   });
 }
 
-/** bool [B, heads, Lq, Lk] each: pairs with a weight, and visible ones without. */
-function pairsOf(call: MechanismCall): { readonly support: Tensor; readonly others: Tensor } {
-  const support = entmaxSupport(call);
-  const visible = visiblePairs(call);
-  const none = logicalNot(support);
-  return { support, others: visible === undefined ? none : logicalAnd(none, visible) };
+/**
+ * Of each query a random key of entmax's support and a random visible other one, i32 [B, heads, Lq, 1] each, -1 if there is
+ * none. They have no gradient.
+ *
+ * @param pairs most pairs of a chunk of queries
+ */
+export function drawnPairs(
+  call: MechanismCall,
+  seed: number,
+  pairs?: number,
+): readonly [positive: Tensor, negative: Tensor] {
+  const [positive, negative] = custom(
+    'drawnPairs',
+    [call.query, call.key],
+    () => {
+      const chunks = mapPairChunks(call, (part) => drawnOfChunk(part, seed), pairs);
+      const joined = ([0, 1] as const).map((at) =>
+        concat(
+          chunks.map((chunk) => chunk[at]),
+          2,
+        ),
+      );
+      return { outputs: joined, saved: [] };
+    },
+    () => [undefined, undefined],
+  );
+  return [positive as Tensor, negative as Tensor];
 }
 
-/** A random one of the true entries of each row, -1 if there is none: i32 [B, heads, Lq, 1]. */
-function drawn(pairs: Tensor, seed: number, stream: number): Tensor {
-  const noise = uniformNoise(pairs.backend, seed, stream, pairs.shape);
-  return topK(where(pairs, noise, Number.NEGATIVE_INFINITY), 1).indices;
+function drawnOfChunk(call: ChunkCall, seed: number): readonly [positive: Tensor, negative: Tensor] {
+  const support = entmaxSupport(call);
+  const drawn = (pairs: Tensor, stream: number): Tensor =>
+    scope(() => {
+      const noise = uniformNoise(pairs.backend, seed, stream, pairs.shape, call.firstQuery);
+      const ranked = where(pairs, noise, Number.NEGATIVE_INFINITY);
+      noise.dispose();
+      return topK(ranked, 1).indices;
+    });
+  const positive = drawn(support, 0);
+  const others = scope(() => {
+    const none = logicalNot(support);
+    const visible = visiblePairs(call);
+    return visible === undefined ? none : logicalAnd(none, visible);
+  });
+  support.dispose();
+  return [positive, drawn(others, 1)];
 }
 
 /** Squared distance of each query to its key [B, heads, Lq, 1]. */

@@ -5,6 +5,7 @@ import {
   custom,
   mul,
   randomBits,
+  scope,
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
@@ -26,15 +27,26 @@ export function seedOfCall({ context, path }: MechanismCall, evaluationSeed: num
   });
 }
 
-/** Uniform numbers in [0, 1]. @param stream below 64: another one for each use of a seed */
+/**
+ * Uniform numbers in [0, 1] for elements [B, heads, L, n], by seed and place.
+ *
+ * @param stream below 64: another one for each use of a seed
+ * @param start the place of the first row of L
+ */
 export function uniformNoise(
   backend: Backend,
   seed: number,
   stream: number,
   shape: readonly number[],
+  start = 0,
 ): Tensor {
-  const bits = randomBits(backend, seed, shape, [stream * 2 ** 24, 0, 0, 0]);
-  return add(mul(cast(bits, 'f32'), 2 ** -32), 0.5);
+  return scope(() => {
+    const words = scope(() => cast(randomBits(backend, seed, shape, [stream * 2 ** 24, 0, start, 0]), 'f32'));
+    return add(
+      scope(() => mul(words, 2 ** -32)),
+      0.5,
+    );
+  });
 }
 
 /** x without a gradient. */

@@ -2,6 +2,7 @@ import {
   add,
   arange,
   cast,
+  concat,
   custom,
   exp,
   gatherRows,
@@ -21,6 +22,7 @@ import {
   transpose,
   where,
 } from '@topk-attention/core';
+import { chunksOf, PAIRS_AT_A_TIME, rowsOfQueries } from './query-chunks.js';
 import { uniformNoise } from './random.js';
 import { runningSums } from './running-sums.js';
 
@@ -37,55 +39,103 @@ export interface EdgeRates {
  * Poisson number of edges, for each a column by its share, for that a key by its membership. At most M are
  * drawn; a key that is drawn twice is listed twice, which `graphAttention` counts once. It has no gradient. Costs
  * M (C + log Lk) per query; pairs of all queries and keys are never listed.
+ *
+ * @param most shares, of slots and columns, that are compared at a time; any number gives the same graph
  */
-export function sampleGraph(rates: EdgeRates, slots: number, seed: number): Tensor {
+export function sampleGraph(
+  rates: EdgeRates,
+  slots: number,
+  seed: number,
+  most: number = PAIRS_AT_A_TIME,
+): Tensor {
   const [graph] = custom(
     'sampleGraph',
     [rates.query, rates.key],
-    () => ({ outputs: [sampled(rates, slots, seed)], saved: [] }),
+    () => ({ outputs: [sampled(rates, { slots, seed }, most)], saved: [] }),
     () => [undefined, undefined],
   );
   return graph as Tensor;
 }
 
-function sampled({ query, key }: EdgeRates, slots: number, seed: number): Tensor {
+interface Draws {
+  readonly slots: number;
+  readonly seed: number;
+}
+
+function sampled({ query, key }: EdgeRates, draws: Draws, most: number): Tensor {
   return scope(() => {
     const [batch, heads, queries, columns] = query.shape as readonly [number, number, number, number];
     const keys = key.shape[2] as number;
-    const { backend } = query;
-    const noise = (stream: number, extent: number): Tensor =>
-      uniformNoise(backend, seed, stream, [batch, heads, queries, extent]);
+    const groups = batch * heads;
+    const members = {
+      totals: reshape(sum(key, { axes: [2] }), [batch, heads, 1, columns]),
+      running: reshape(runningSums(transpose(reshape(key, [groups, keys, columns]), [0, 2, 1])), [
+        groups,
+        columns * keys,
+        1,
+      ]),
+      keys,
+    };
+    const chunks = chunksOf(queries, groups * draws.slots * columns, most);
+    const parts = chunks.map((chunk) => {
+      query.backend.flush();
+      return scope(() => drawnOf(rowsOfQueries(query, chunk), members, draws, chunk.start));
+    });
+    return concat(parts, 2);
+  });
+}
 
-    const totals = reshape(sum(key, { axes: [2] }), [batch, heads, 1, columns]);
-    const shares = runningSums(mul(query, totals));
-    const rate = narrow(shares, 3, columns - 1, 1);
-    const drawn = poisson(rate, noise(0, 1), slots);
+interface Members {
+  /** Sums over the keys [B, heads, 1, C]. */
+  readonly totals: Tensor;
+  /** [B heads, C Lk, 1]: running memberships, column by column. */
+  readonly running: Tensor;
+  readonly keys: number;
+}
 
-    // The column of each slot: how many running shares lie below a uniform part of the rate.
+/** Of queries [B, heads, n, C] from `first` on: i32 [B, heads, n, M]. */
+function drawnOf(
+  query: Tensor,
+  { totals, running, keys }: Members,
+  { slots, seed }: Draws,
+  first: number,
+): Tensor {
+  const [batch, heads, queries, columns] = query.shape as readonly [number, number, number, number];
+  const { backend } = query;
+  const noise = (stream: number, extent: number): Tensor =>
+    uniformNoise(backend, seed, stream, [batch, heads, queries, extent], first);
+
+  const shares = runningSums(mul(query, totals));
+  const rate = narrow(shares, 3, columns - 1, 1);
+  const drawn = poisson(rate, noise(0, 1), slots);
+
+  // The column of each slot: how many running shares lie below a uniform part of the rate.
+  const below = scope(() => {
     const part = reshape(mul(noise(1, slots), rate), [batch, heads, queries, slots, 1]);
     const across = reshape(shares, [batch, heads, queries, 1, columns]);
-    const below = sum(cast(lt(across, part), 'i32'), { axes: [4] });
-    const column = min(below, columns - 1);
-
-    const groups = batch * heads;
-    // [groups, C Lk, 1]: running memberships, column by column.
-    const running = runningSums(transpose(reshape(key, [groups, keys, columns]), [0, 2, 1]));
-    const table = reshape(running, [groups, columns * keys, 1]);
-    const start = reshape(mul(column, keys), [groups, queries * slots]);
-    const look = (at: Tensor): Tensor => reshape(gatherRows(table, at), [groups, queries * slots]);
-    const target = mul(reshape(noise(2, slots), [groups, queries * slots]), look(add(start, keys - 1)));
-    let low = mul(start, 0);
-    for (let step = 2 ** Math.ceil(Math.log2(Math.max(2, keys))) / 2; step >= 1; step /= 2) {
-      // The largest number of entries that all lie below the target, by halving.
-      const next = min(add(low, step), keys - 1);
-      const isBelow = lt(look(add(start, sub(next, 1))), target);
-      low = where(isBelow, next, low);
-    }
-    // The last step: the entry itself may lie below.
-    const own = where(logicalAnd(lt(look(add(start, low)), target), lt(low, keys - 1)), add(low, 1), low);
-    const chosen = reshape(own, [batch, heads, queries, slots]);
-    return where(lt(reshape(arange(backend, slots), [1, 1, 1, slots]), drawn), chosen, -1);
+    return sum(cast(lt(across, part), 'i32'), { axes: [4] });
   });
+  const column = min(below, columns - 1);
+
+  const flat = [batch * heads, queries * slots] as const;
+  const start = reshape(mul(column, keys), flat);
+  const look = (at: Tensor): Tensor => reshape(gatherRows(running, at), flat);
+  const target = mul(reshape(noise(2, slots), flat), look(add(start, keys - 1)));
+  let low = mul(start, 0);
+  for (let step = 2 ** Math.ceil(Math.log2(Math.max(2, keys))) / 2; step >= 1; step /= 2) {
+    // The largest number of entries that all lie below the target, by halving.
+    const next = scope(() => {
+      const further = min(add(low, step), keys - 1);
+      const isBelow = lt(look(add(start, sub(further, 1))), target);
+      return where(isBelow, further, low);
+    });
+    low.dispose();
+    low = next;
+  }
+  // The last step: the entry itself may lie below.
+  const own = where(logicalAnd(lt(look(add(start, low)), target), lt(low, keys - 1)), add(low, 1), low);
+  const chosen = reshape(own, [batch, heads, queries, slots]);
+  return where(lt(reshape(arange(backend, slots), [1, 1, 1, slots]), drawn), chosen, -1);
 }
 
 /** Poisson numbers of at most `most` by inversion; rate and noise [B, heads, Lq, 1], the result i32. */

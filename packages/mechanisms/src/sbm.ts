@@ -27,6 +27,7 @@ import {
 import { addLoss, initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
 import { perHead } from './features.js';
 import { requireNumber, requireWhole, shown, visibleKeys } from './inputs.js';
+import { attendListed } from './query-chunks.js';
 import { seedOfCall } from './random.js';
 import { notSoftmax } from './refusals.js';
 import { sampleGraph } from './sample-graph.js';
@@ -57,7 +58,8 @@ const kinds: OptionKinds<SbmOptions> = {
  * memberships are learned. Memberships are sigmoid(mlp(x) C^T) of queries and keys, blocks the softmax over all entries of
  * C C^T; the expected number of edges of a pair is their product. Only listed pairs are computed. Each edge passes the
  * gradient of its weight on to its expected number, clipped to [-1, 1]; the density is an additional loss: collect it with
- * `withLosses`. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
+ * `withLosses`. Memberships of listed keys are gathered for some queries at a time, at most 2^24 numbers over all examples
+ * and heads. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
  * `mlp.<i>.weight`, `mlp.<i>.bias`, shared by heads, queries and keys.
  *
  * @throws TopKError INVALID_OPTION, also for training without seeds.
@@ -164,8 +166,17 @@ function densityOf({ query, key }: Rates): Tensor {
   return mul(mean(products), 1 / pairs);
 }
 
-/** The expected edges of the listed pairs, [B, heads, Lq, M]. */
-function expectedEdges({ query, key }: Rates, graph: Tensor): Tensor {
+/**
+ * The expected edges of the listed pairs, [B, heads, Lq, M]. The memberships of a query's keys are gathered, for some of the
+ * queries at a time, and again in the backward pass. Exported for tests.
+ *
+ * @param most memberships that are gathered at a time
+ */
+export function expectedEdges(rates: Rates, graph: Tensor, most?: number): Tensor {
+  return attendListed({ ...rates, graph }, rates.key.shape[3] as number, edgesOf, most);
+}
+
+function edgesOf({ query, key, graph }: Rates & { readonly graph: Tensor }): Tensor {
   const [batch, heads, queries, columns] = query.shape as readonly [number, number, number, number];
   const [keys, slots] = [key.shape[2] as number, graph.shape[3] as number];
   const indices = reshape(graph, [batch * heads, queries * slots]);

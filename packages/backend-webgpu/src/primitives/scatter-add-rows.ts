@@ -81,7 +81,8 @@ export function recordScatterAddRows(
   if (count === 0) return;
   const bytes = storedBytes(out.dtype);
   const widest = Math.max(rows * width * bytes, count * Math.max(8, width * bytes));
-  for (const range of splitRows(stream, 'scatterAddRows', batch, widest)) {
+  const together = element === 'f16' && (rows * width) % 2 === 1 ? 2 : 1;
+  for (const range of splitRows(stream, 'scatterAddRows', batch, widest, together)) {
     const at = windowOf(indices, range.first * count, range.count * count);
     const from = windowOf(updates, range.first * count * width, range.count * count * width);
     const to = windowOf(out, range.first * rows * width, range.count * rows * width);

@@ -7,6 +7,7 @@ import { recordBinary, recordCast, recordWhere } from '../../src/primitives/elem
 import { recordFill } from '../../src/primitives/fill.js';
 import { recordConcat, recordSlice, recordTranspose } from '../../src/primitives/layout.js';
 import { recordReduce } from '../../src/primitives/reduce.js';
+import { recordScatterAddRows } from '../../src/primitives/scatter-add-rows.js';
 import type { Launch } from '../../src/runtime/kernel.js';
 import type { Stream } from '../../src/runtime/stream.js';
 import type { View } from '../../src/runtime/view.js';
@@ -132,6 +133,44 @@ describe('tensors larger than a binding', () => {
     (x) => reference.transpose(x, [0, 2, 1]),
   );
 
+  for (const variant of ['direct', 'sorted'] as const) {
+    const title = `scatterAddRows, ${variant}: batches one by one, where two are more than a binding holds`;
+    optional(title, software, async () => {
+      const harness = await Harness.create();
+      // A batch takes 1,620 bytes of updates, or 1,440 of entries in f16: its results fill whole words.
+      for (const [dtype, count, width, rows] of [
+        ['f32', 27, 15, 24],
+        ['i32', 27, 15, 24],
+        ['f16', 180, 3, 10],
+        ['f16', 180, 4, 9],
+      ] as const) {
+        const indices = harness.upload(
+          Array.from({ length: 3 * count }, (_, i) => (7 * i) % (rows + 1)),
+          [3, count],
+          'i32',
+        );
+        const updates = harness.upload(values([3, count, width]), [3, count, width], dtype);
+        const out = harness.empty([3, rows, width], dtype);
+        recordScatterAddRows(narrow(harness.stream), indices.view, updates.view, out, variant);
+        const wanted = harness.reference.scatterAddRows(rows, indices.reference, updates.reference);
+        expect(await harness.read(out)).toEqual(await harness.expected(wanted));
+      }
+      const indices = harness.upload(values([2, 180]), [2, 180], 'i32');
+      const updates = harness.upload(values([2, 180, 3]), [2, 180, 3], 'f16');
+      const out = harness.empty([2, 9, 3], 'f16');
+      // Results of 27 halves: two batches share a word, so both are needed at a time, with 2 * 8 * 180 bytes of entries.
+      expect(() =>
+        recordScatterAddRows(narrow(harness.stream), indices.view, updates.view, out, variant),
+      ).toThrow(
+        expect.objectContaining({
+          code: 'DOES_NOT_FIT',
+          message: expect.stringMatching(/at most 1792 bytes.*2880 bytes/s),
+        }),
+      );
+      harness.stream.device.destroy();
+    });
+  }
+
   optional('what cannot be split says so with the numbers', software, async () => {
     const harness = await Harness.create();
     const { view } = harness.upload(values([4, 2000]), [4, 2000]);
@@ -143,7 +182,7 @@ describe('tensors larger than a binding', () => {
       expect.objectContaining({ code: 'DOES_NOT_FIT', message: expect.stringContaining('32000 bytes') }),
     );
     expect(() => recordWhere(stream, condition.view, view, view, out)).toThrow(
-      expect.objectContaining({ code: 'DOES_NOT_FIT', message: expect.stringContaining('2048 bytes') }),
+      expect.objectContaining({ code: 'DOES_NOT_FIT', message: expect.stringContaining('1792 bytes') }),
     );
     harness.stream.device.destroy();
   });

@@ -1,0 +1,147 @@
+import { concat, narrow, recompute, scope, type Tensor } from '@topk-attention/core';
+import type { MechanismCall } from '@topk-attention/nn';
+
+/**
+ * Most pairs of a query and a key, over all examples and heads, that are in memory at a time: 64 MiB for a tensor of their
+ * scores. Smaller chunks take less memory and more launches for the same work. Where a pair has more than one number, it is
+ * a bound of those numbers.
+ */
+export const PAIRS_AT_A_TIME: number = 2 ** 24;
+
+/** Some of the queries: `size` from `start` on. */
+export interface QueryChunk {
+  readonly start: number;
+  readonly size: number;
+}
+
+/** A call of some of the queries of another one. */
+export interface ChunkCall extends MechanismCall {
+  /** The place of the first query in the whole call. Default 0. */
+  readonly firstQuery?: number;
+}
+
+/**
+ * Chunks of about equal size, of at least one query each.
+ *
+ * @param perQuery numbers that a query takes, over all examples and heads
+ * @param most numbers that a chunk may take
+ */
+export function chunksOf(queries: number, perQuery: number, most: number): readonly QueryChunk[] {
+  const fitting = Math.max(1, Math.floor(most / Math.max(1, perQuery)));
+  if (queries <= fitting) return [{ start: 0, size: queries }];
+  const size = Math.ceil(queries / Math.ceil(queries / fitting));
+  return Array.from({ length: Math.ceil(queries / size) }, (_, at) => ({
+    start: at * size,
+    size: Math.min(size, queries - at * size),
+  }));
+}
+
+/** Chunks of a call that compares all queries with all keys. */
+function pairChunks({ query, key }: MechanismCall, pairs: number): readonly QueryChunk[] {
+  const [batch, heads, queries] = query.shape as readonly [number, number, number];
+  return chunksOf(queries, batch * heads * (key.shape[2] as number), pairs);
+}
+
+/** The place of the first query among the keys. */
+export function startOf({ query, key, options }: MechanismCall): number {
+  return options.queryStart ?? (key.shape[2] as number) - (query.shape[2] as number);
+}
+
+/** x [B, heads, Lq, n] of some queries. */
+export function rowsOfQueries(x: Tensor, { start, size }: QueryChunk): Tensor {
+  return narrow(x, 2, start, size);
+}
+
+/** A mask or a bias of some queries; an extent of 1 is that of all. */
+function broadcastRows(x: Tensor, chunk: QueryChunk): Tensor {
+  return x.shape[2] === 1 ? x : rowsOfQueries(x, chunk);
+}
+
+function callOfChunk(call: MechanismCall, chunk: QueryChunk): ChunkCall {
+  const { mask, bias } = call.options;
+  return {
+    ...call,
+    query: rowsOfQueries(call.query, chunk),
+    options: {
+      ...call.options,
+      ...(mask && { mask: broadcastRows(mask, chunk) }),
+      ...(bias && { bias: broadcastRows(bias, chunk) }),
+      queryStart: startOf(call) + chunk.start,
+    },
+    firstQuery: chunk.start,
+  };
+}
+
+/**
+ * What `attend` gives for all queries, [B, heads, Lq, D], some of them at a time. With several chunks each is computed again
+ * in the backward pass (core's `recompute`), so that the scores of one chunk alone are in memory.
+ *
+ * @param attend uses no tensors that a layer made but those of its call
+ * @param pairs most pairs of a chunk
+ */
+export function attendInChunks(
+  call: MechanismCall,
+  attend: (call: ChunkCall) => Tensor,
+  pairs: number = PAIRS_AT_A_TIME,
+): Tensor {
+  const chunks = pairChunks(call, pairs);
+  if (chunks.length === 1) return attend(call);
+  const { query, key, value, options } = call;
+  const inputs = { query, key, value, options };
+  const parts = chunks.map((chunk) =>
+    recompute((given: typeof inputs) => {
+      // One chunk's work is started before the next one's is recorded.
+      query.backend.flush();
+      return attend(callOfChunk({ ...call, ...given }, chunk));
+    }, inputs),
+  );
+  return concat(parts, 2);
+}
+
+/** Queries [B, heads, Lq, d] and a graph of them [B, heads, Lq, M], with what else is needed whole. */
+export interface Listed {
+  readonly query: Tensor;
+  readonly graph: Tensor;
+  readonly [name: string]: Tensor;
+}
+
+/**
+ * The same for graphs: `attend` gathers a row of `width` numbers for each listed key, of some queries at a time.
+ *
+ * @param attend [B, heads, Lq, D] of the queries of its inputs; uses no other tensors that a layer made
+ * @param most numbers that are gathered at a time
+ */
+export function attendListed<Inputs extends Listed>(
+  inputs: Inputs,
+  width: number,
+  attend: (inputs: Inputs) => Tensor,
+  most: number = PAIRS_AT_A_TIME,
+): Tensor {
+  const [batch, heads, queries, slots] = inputs.graph.shape as readonly [number, number, number, number];
+  const chunks = chunksOf(queries, batch * heads * slots * width, most);
+  if (chunks.length === 1) return attend(inputs);
+  const parts = chunks.map((chunk) =>
+    recompute((given: Inputs) => {
+      given.query.backend.flush();
+      const own = { query: rowsOfQueries(given.query, chunk), graph: rowsOfQueries(given.graph, chunk) };
+      return attend({ ...given, ...own });
+    }, inputs),
+  );
+  return concat(parts, 2);
+}
+
+/**
+ * What `body` makes of each chunk of the queries. For what has no gradient.
+ *
+ * @param pairs most pairs of a chunk
+ */
+export function mapPairChunks<R extends readonly Tensor[]>(
+  call: MechanismCall,
+  body: (call: ChunkCall, chunk: QueryChunk) => R,
+  pairs: number = PAIRS_AT_A_TIME,
+): readonly R[] {
+  return pairChunks(call, pairs).map((chunk) => {
+    call.query.backend.flush();
+    return scope(() => body(callOfChunk(call, chunk), chunk));
+  });
+}
