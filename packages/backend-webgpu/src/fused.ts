@@ -11,6 +11,7 @@ import { elementDropout } from './primitives/dropout.js';
 import { elementwiseLists } from './primitives/elementwise-list.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
 import { linearLayers } from './primitives/linear.js';
+import { linearGradients } from './primitives/linear-gradient.js';
 import { normGradients, norms } from './primitives/norm.js';
 import { sumsOfSquares } from './primitives/sum-squares.js';
 import type { DeviceFacts } from './runtime/facts.js';
@@ -83,6 +84,7 @@ export function fusedOperations(
     dropout: guarded(elementDropout(stream, facts, tracked)),
     adafactor: guarded(adafactorUpdates(stream, facts, { allocateWindows: trackedWindows })),
     linear: guarded(linearLayers(stream, facts, tracked)),
+    linearGradient: guarded(linearGradients(stream, facts, tracked)),
     norm: guarded(norms(stream, facts, tracked)),
     normGradient: guarded(normGradients(stream, facts, tracked)),
     sumSquares: guarded(sumsOfSquares(stream, facts, tracked)),

@@ -1,5 +1,6 @@
+import { type Binding, wholeOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
-import { defineKernel, read, writeTo } from '../wgsl/define-kernel.js';
+import { defineKernel, optional, read, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf } from '../wgsl/numbers.js';
 import {
   biasInFours,
@@ -9,6 +10,7 @@ import {
   epilogueParts,
   epilogueSpans,
 } from './matmul-epilogue.js';
+import { putSums, type Summed, sumsBuffer, sumsKey, sumsLength } from './matmul-operand-sums.js';
 import { inFours, outputType, writer } from './matmul-operands.js';
 import type { Operand, Product } from './matmul-product.js';
 
@@ -28,15 +30,17 @@ interface SumParameters {
   /** Invocations that share a sum. */
   readonly lanes: number;
   readonly epilogue: EpilogueParts;
+  /** See `Product.sums`. */
+  readonly sums: Summed | undefined;
 }
 
 /**
  * Sums over the parts [parts, batch, rows, columns], four neighbours of the result at a time, by one invocation or by
- * several whose sums are joined in order.
+ * several whose sums are joined in order; and in the same way over the parts of an operand's sums, [parts, length].
  */
-const sumKernel = ({ half, vec, adds, lanes, epilogue }: SumParameters) =>
+const sumKernel = ({ half, vec, adds, lanes, epilogue, sums }: SumParameters) =>
   defineKernel({
-    key: `matmul parts by ${lanes}${half ? ' to f16' : ''}${vec ? ' vec' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`,
+    key: `matmul parts by ${lanes}${half ? ' to f16' : ''}${vec ? ' vec' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}${sumsKey(sums)}`,
     uniforms: {
       batch: 'u32',
       rows: 'u32',
@@ -49,6 +53,8 @@ const sumKernel = ({ half, vec, adds, lanes, epilogue }: SumParameters) =>
       parts: read(vec ? 'vec4f' : 'f32'),
       out: writeTo(outputType(half, vec)),
       ...epilogueBuffers(epilogue, vec, half),
+      operand_parts: optional(sums !== undefined, read('f32')),
+      operand_sums_out: sumsBuffer(sums),
     },
     workgroup: INVOCATIONS,
     source: () => `const LANES = ${lanes}u;
@@ -85,7 +91,7 @@ fn main(
     for (var part = local / PLACES; part < params.parts; part += LANES) {
       sums += part_at(((part * params.batch + matrix) * params.rows + row) * params.columns + column, column);
     }
-  }
+  }${sums === undefined ? '' : operandPartsText(sums)}
   ${
     lanes > 1
       ? `joined[local] = sums;
@@ -95,8 +101,21 @@ fn main(
       : ''
   }
   if (matrix < params.batch) { put(params.out_base + matrix * params.out_batch, row, column, sums); }
+  ${sums === undefined ? '' : `else { ${putSums(sums, OPERAND_PLACE, 'sums')} }`}
 }`,
   });
+
+/** Invocations beyond those of the result take four of the operand's sums each. */
+const OPERAND_PLACE = '(at - params.batch * params.rows * quads) * 4u';
+
+const operandPartsText = (of: Summed): string => ` else {
+    let place = ${OPERAND_PLACE};
+    for (var part = local / PLACES; part < params.parts; part += LANES) {
+      for (var i = 0u; i < 4u && place + i < ${sumsLength(of)}; i++) {
+        sums[i] += operand_parts[part * ${sumsLength(of)} + place + i];
+      }
+    }
+  }`;
 
 /**
  * Where the launch writes: to `parts` f32 results one after another, each of `terms` terms of the sums, or to the
@@ -104,6 +123,8 @@ fn main(
  */
 export interface Parts {
   readonly out: Operand;
+  /** Where an operand's sums go, likewise. */
+  readonly sums: Binding | undefined;
   readonly parts: number;
   readonly terms: number;
 }
@@ -123,12 +144,18 @@ export function recordInParts(
   const terms = Math.ceil(inner / most / step) * step;
   const parts = Math.ceil(inner / terms);
   if (parts === 1) {
-    launch({ out, parts, terms });
+    launch({ out, sums: product.sums?.out, parts, terms });
     return;
   }
   const span = stream.scratch(4 * parts * batch * rows * columns);
-  launch({ out: { span, base: 0, batchStep: rows * columns, stride: columns }, parts, terms });
-  const quads = batch * rows * Math.ceil(columns / 4);
+  const length = product.sums === undefined ? 0 : product.sums.of === 'a' ? rows : columns;
+  const sumSpan = length === 0 ? undefined : stream.scratch(4 * parts * length);
+  launch({
+    out: { span, base: 0, batchStep: rows * columns, stride: columns },
+    sums: sumSpan && wholeOf(sumSpan),
+    ...{ parts, terms },
+  });
+  const quads = batch * rows * Math.ceil(columns / 4) + Math.ceil(length / 4);
   const lanes = parts >= MANY_PARTS && 4 * quads <= FEW_RESULTS ? SIDE_BY_SIDE : 1;
   const kernel = sumKernel({
     half: product.dtype === 'f16',
@@ -136,11 +163,16 @@ export function recordInParts(
     adds: product.adds ?? false,
     lanes,
     epilogue: epilogueParts(product.epilogue),
+    sums: product.sums?.of,
   });
   kernel.launch(stream, {
     uniforms: { batch, rows, columns, out_batch: out.batchStep, out_stride: out.stride, parts },
-    buffers: { parts: span, out, ...epilogueSpans(product.epilogue) },
+    buffers: {
+      ...{ parts: span, out, ...epilogueSpans(product.epilogue) },
+      ...{ operand_parts: sumSpan, operand_sums_out: product.sums?.out },
+    },
     workgroups: { invocations: quads * lanes },
   });
   stream.release(span);
+  if (sumSpan !== undefined) stream.release(sumSpan);
 }

@@ -1,5 +1,6 @@
 import type { Binding } from '../runtime/binding.js';
 import type { Epilogue } from './matmul-epilogue.js';
+import type { OperandSums } from './matmul-operand-sums.js';
 
 /** Matrices in a binding: element [i, j] as stored of matrix n lies at `base + n * batchStep + i * stride + j`. */
 export interface Operand extends Binding {
@@ -29,6 +30,8 @@ export interface Product {
   readonly safeFactor?: number;
   /** What the sums go through before they are written. For f32, without `adds`. Default: nothing. */
   readonly epilogue?: Epilogue;
+  /** Sums of an operand beside the product. For one product of f32, in tiles (`launchTiled`). Default: none. */
+  readonly sums?: OperandSums;
 }
 
 /** Uniforms of a kernel with operands `a`, `b` and `out`. */

@@ -1,5 +1,6 @@
 import { range, times } from '../wgsl/text.js';
 import type { EpilogueParts } from './matmul-epilogue.js';
+import { addTile, joinSums, type Summed } from './matmul-operand-sums.js';
 import { type Loader, loader, writer } from './matmul-operands.js';
 import { invocationsOf, type MatmulTile } from './matmul-tile.js';
 
@@ -31,6 +32,8 @@ export interface TiledParameters {
   /** See `Product.safeFactor`. */
   readonly safe: boolean;
   readonly epilogue: EpilogueParts;
+  /** See `Product.sums`. Default: none. */
+  readonly sums?: Summed | undefined;
   /** With `vecA`, `vecB` and `vecOut`, without an epilogue. Default: those of a kernel's only product. */
   readonly names?: TiledNames;
 }
@@ -55,13 +58,13 @@ ${writer(halfOut, vecOut, adds, epilogue, { of: names.of, array: names.out })}`;
  * and `b_start`; `local` is the invocation.
  */
 export function tiledSums(parameters: TiledParameters): string {
-  const { tile, whole } = parameters;
+  const { tile, whole, sums } = parameters;
   const [a, b] = sidesOf(parameters);
   return `${place(tile)}
-  ${declareSums(tile)}
+  ${declareSums(tile)}${sums === undefined ? '' : '\n  var operand_sums: vec4f;'}
   ${declareFetched(tile)}
   ${whole ? declareWhole(a, b) : ''}
-  ${allTerms(a, b, whole)}`;
+  ${allTerms(a, b, whole, sums)}`;
 }
 
 function sidesOf({
@@ -233,7 +236,7 @@ function fetchWhole(a: Side, b: Side): string {
   });
 }
 
-function allTerms(a: Side, b: Side, whole: boolean): string {
+function allTerms(a: Side, b: Side, whole: boolean, sums: Summed | undefined): string {
   const { depth } = a.tile;
   const fetch = whole ? fetchWhole : fetchInside;
   return `${fetch(a, b, 'first')}
@@ -244,7 +247,7 @@ function allTerms(a: Side, b: Side, whole: boolean): string {
   if (term + ${depth}u < end) {
   ${fetch(a, b, `term + ${depth}u`)}
   }
-  ${multiply(a, b)}
+  ${sums === undefined ? '' : `${addTile(a.tile, sums)}\n  `}${multiply(a, b)}
   }`;
 }
 
@@ -258,9 +261,9 @@ export function tileColumn({ columns, microColumns }: MatmulTile, c: number): st
   return `${c * ((4 * columns) / microColumns)}u + 4u * across`;
 }
 
-/** Writes the sums of the tile to the matrix at `out_start`. */
-export function storeSums({ tile, names = ONLY }: TiledParameters): string {
-  return sumNames(tile)
+/** Writes the sums of the tile to the matrix at `out_start`, and those of an operand to theirs. */
+export function storeSums({ tile, sums, names = ONLY }: TiledParameters): string {
+  const stored = sumNames(tile)
     .flatMap((row, i) =>
       row.map(
         (sum, c) =>
@@ -268,4 +271,5 @@ export function storeSums({ tile, names = ONLY }: TiledParameters): string {
       ),
     )
     .join('\n  ');
+  return sums === undefined ? stored : `${stored}\n  ${joinSums(tile, sums)}`;
 }

@@ -10,6 +10,7 @@ import {
   epilogueSpans,
   NO_EPILOGUE,
 } from './matmul-epilogue.js';
+import { sumsBuffer, sumsKey } from './matmul-operand-sums.js';
 import { inFours, inputType, outputType } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
@@ -28,10 +29,23 @@ import {
  * memory 4 * depth * (rows + columns) bytes.
  */
 function kernelOf(parameters: TiledParameters) {
-  const { tile, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, whole, safe, epilogue } =
-    parameters;
+  const {
+    tile,
+    half,
+    halfOut,
+    transposeA,
+    transposeB,
+    vecA,
+    vecB,
+    vecOut,
+    adds,
+    whole,
+    safe,
+    epilogue,
+    sums,
+  } = parameters;
   const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}${whole ? ' whole' : ''}`;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${safe ? ' safe' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
+  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${safe ? ' safe' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}${sumsKey(sums)}`;
   return defineKernel({
     key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
     uniforms: productUniforms,
@@ -40,6 +54,7 @@ function kernelOf(parameters: TiledParameters) {
       b: readFrom(inputType(half, vecB)),
       out: writeTo(outputType(halfOut, vecOut)),
       ...epilogueBuffers(epilogue, vecOut, halfOut),
+      operand_sums_out: sumsBuffer(sums),
     },
     workgroup: invocationsOf(tile),
     source: () => sourceOf(parameters),
@@ -70,7 +85,7 @@ export function launchTiled(stream: Stream, product: Product, tile: MatmulTile):
   const vecA = inFours(a, transposeA ? rows : inner);
   const vecB = inFours(b, transposeB ? inner : columns);
   const isWhole = vecA && vecB && hasWholeTiles(tile, product);
-  recordInParts(stream, product, divide(tile, product).parts, tile.depth, ({ out, parts, terms }) => {
+  recordInParts(stream, product, divide(tile, product).parts, tile.depth, ({ out, sums, parts, terms }) => {
     const kernel = kernelOf({
       tile,
       half,
@@ -84,10 +99,11 @@ export function launchTiled(stream: Stream, product: Product, tile: MatmulTile):
       whole: isWhole,
       safe: product.safeFactor !== undefined,
       epilogue: parts === 1 ? epilogueParts(product.epilogue) : NO_EPILOGUE,
+      sums: product.sums?.of,
     });
     kernel.launch(stream, {
       uniforms: uniformsOf({ ...product, out }, terms),
-      buffers: { a, b, out, ...epilogueSpans(product.epilogue, parts === 1) },
+      buffers: { a, b, out, ...epilogueSpans(product.epilogue, parts === 1), operand_sums_out: sums },
       workgroups: tiles * parts,
     });
   });

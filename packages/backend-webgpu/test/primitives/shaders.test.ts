@@ -7,6 +7,7 @@ import { crossEntropies } from '../../src/primitives/cross-entropy.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
 import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
 import { linearLayers } from '../../src/primitives/linear.js';
+import { linearGradients } from '../../src/primitives/linear-gradient.js';
 import { recordMatmul } from '../../src/primitives/matmul.js';
 import { normGradients, norms } from '../../src/primitives/norm.js';
 import { recordReduce } from '../../src/primitives/reduce.js';
@@ -85,6 +86,18 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
     const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
     const inputs = { x: tensor([8, 64]), weight: tensor([128, 64]), bias: tensor([128]) };
     runWith(linearLayers(stream, PLAIN, tensor), linear, inputs);
+  }),
+  'linear-gradient': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+    const request = {
+      rows: 4096,
+      inputDim: 64,
+      outputDim: 128,
+      dtype: 'f32',
+      transposeWeight: false,
+    } as const;
+    const inputs = { x: tensor([4096, 64]), dOutput: tensor([4096, 128]) };
+    runWith(linearGradients(stream, PLAIN, tensor), request, inputs);
   }),
   'matmul-matrix': kernelsOf(SUBGROUPS, (stream, view) => {
     const half = (shape: Shape): View => view(shape, 'f16');

@@ -35,7 +35,14 @@ import type {
   GraphAttentionRequest,
 } from './graph-attention.js';
 import type { DeviceLimits } from './limits.js';
-import type { LinearInputs, LinearOutputs, LinearRequest } from './linear.js';
+import type {
+  LinearGradientInputs,
+  LinearGradientRequest,
+  LinearGradients,
+  LinearInputs,
+  LinearOutputs,
+  LinearRequest,
+} from './linear.js';
 import type {
   LinearAttentionBackwardInputs,
   LinearAttentionGradients,
@@ -162,6 +169,12 @@ export interface FusedOperations<T> {
   >;
   /** A product with its bias and its activation. */
   readonly linear?: FusedOperation<LinearRequest, LinearInputs<T>, LinearOutputs<T>>;
+  /** The gradients of its weight and of its bias, which sum over the same rows. Asked only where `linear` is there. */
+  readonly linearGradient?: FusedOperation<
+    LinearGradientRequest,
+    LinearGradientInputs<T>,
+    LinearGradients<T>
+  >;
   /** Dropout of elements. Its gradient is the same operation. */
   readonly dropout?: FusedOperation<DropoutRequest, DropoutInputs<T>, DropoutOutputs<T>>;
   /** Layer norm and RMS norm. */

@@ -32,3 +32,20 @@ export interface LinearOutputs<T> {
   /** [rows, outputDim], if the request keeps them. */
   readonly preactivations?: T;
 }
+
+/** Gradients of the weight and the bias of a linear layer that has both. */
+export type LinearGradientRequest = Omit<LinearRequest, 'hasBias' | 'activation' | 'keepsPreactivations'>;
+
+export interface LinearGradientInputs<T> {
+  /** [rows, inputDim] */
+  readonly x: T;
+  /** [rows, outputDim]: the gradient of what goes into the activation, if there is one. */
+  readonly dOutput: T;
+}
+
+export interface LinearGradients<T> {
+  /** x^T dOutput, [inputDim, outputDim], or transposed as the weight is. */
+  readonly weight: T;
+  /** The sum over the rows of dOutput, [outputDim]. */
+  readonly bias: T;
+}

@@ -1,19 +1,18 @@
 import { custom } from '../autograd/custom.js';
 import { TopKError } from '../contract/errors.js';
 import type { Activation } from '../contract/feed-forward.js';
-import type { LinearInputs, LinearRequest } from '../contract/linear.js';
+import type { LinearGradientRequest, LinearInputs, LinearRequest } from '../contract/linear.js';
 import { formatShape, sizeOf } from '../contract/shape.js';
 import { runOperation } from '../operation/run.js';
 import { add } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
-import { sum } from '../ops/reduce.js';
 import { aBoolean, type OptionKinds, oneOf, readOptions } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { activationGradient } from './activations.js';
-import { linearByOps, linearOperation } from './linear-operation.js';
+import { linearByOps, linearGradientOperation, linearOperation, weightGradient } from './linear-operation.js';
 
 export interface LinearOptions {
   /** Applied to the sums. Default: none. */
@@ -89,15 +88,20 @@ function recorded(request: LinearRequest, inputs: LinearInputs<Tensor>): Tensor 
           : activationGradient(of as Tensor, dOutput, activation);
       const g = pulled && dPreactivations ? add(pulled, dPreactivations) : (pulled ?? dPreactivations);
       if (g === undefined) return [];
-      const [own, w] = [savedX as Tensor, savedWeight as Tensor];
-      return [
-        matmul(g, w, { transposeB: !transposeWeight }),
-        transposeWeight ? matmul(g, own, { transposeA: true }) : matmul(own, g, { transposeA: true }),
-        ...(bias === undefined ? [] : [sum(g, { axes: [0] })]),
-      ];
+      const inputs = { x: savedX as Tensor, dOutput: g };
+      const dX = matmul(g, savedWeight as Tensor, { transposeB: !transposeWeight });
+      if (bias === undefined) return [dX, weightGradient(inputs, request)];
+      const where = 'linear.backward';
+      const made = runOperation(linearGradientOperation, { where, request: gradientOf(request), inputs });
+      return [dX, made.weight, made.bias];
     },
   );
   return output as Tensor;
+}
+
+function gradientOf(request: LinearRequest): LinearGradientRequest {
+  const { rows, inputDim, outputDim, dtype, transposeWeight } = request;
+  return { rows, inputDim, outputDim, dtype, transposeWeight };
 }
 
 /** The extents [in, out]. */

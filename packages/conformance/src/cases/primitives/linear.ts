@@ -176,6 +176,42 @@ export const linearCases: readonly ConformanceCase[] = [
       },
     ),
   ),
+  linearCase('many rows, some of whose gradients are not finite', async ({ backend, tolerance }) => {
+    const [rows, inputDim, outputDim] = [2_501, 20, 33];
+    const spoilt: Readonly<Record<number, number>> = { 3: Number.NaN, 7: Number.POSITIVE_INFINITY };
+    for (const transposeWeight of [true, false]) {
+      const form = { activation: undefined, hasBias: true, transposeWeight };
+      const problem = problemOf({ rows, inputDim, outputDim }, form);
+      const upstream = nd(problem.upstream.shape, ([row = 0, column = 0], i) =>
+        row === 1_700 && column in spoilt ? (spoilt[column] as number) : (problem.upstream.data[i] as number),
+      );
+      const expected = solve(problem);
+      const made = run(backend, { ...problem, upstream });
+      const { weight, bias } = made.gradients as Readonly<Record<'weight' | 'bias', ops.Tensor>>;
+      const [ofWeight, ofBias] = [await weight.data(), await bias.data()];
+      for (let column = 0; column < outputDim; column++) {
+        const what = `${nameOf(form)}: column ${column}`;
+        const own = Array.from({ length: inputDim }, (_, i) =>
+          Number(ofWeight[transposeWeight ? column * inputDim + i : i * outputDim + column]),
+        );
+        if (column in spoilt) {
+          checkClose(what, ofBias.slice(column, column + 1), [spoilt[column] as number], tolerance);
+          check(!own.some(Number.isFinite), `${what} hides what the gradient of the output holds`);
+          continue;
+        }
+        const wanted = own.map((_, i) => expected.weight[i * outputDim + column] as number);
+        const allowed = gradientTolerance(tolerance);
+        checkClose(what, own, wanted, allowed);
+        checkClose(
+          `${what}, bias`,
+          ofBias.slice(column, column + 1),
+          expected.bias.slice(column, column + 1),
+          allowed,
+        );
+      }
+      made.dispose();
+    }
+  }),
   linearCase('leading axes', async ({ backend, tolerance }) => {
     const problem = problemOf(
       { rows: 6, inputDim: 5, outputDim: 7 },
