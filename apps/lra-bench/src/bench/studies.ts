@@ -5,6 +5,7 @@ import {
   encoderStack,
   exact,
   feedForwardLayer,
+  type Initializer,
   initialize,
   type Layer,
   type Mechanism,
@@ -151,13 +152,39 @@ function mechanism(way: WayName, k: number): Mechanism {
 }
 
 function ofLayer(backend: Backend, layer: Layer, shape: readonly number[]): Prepared {
-  const parameters = initialize(backend, layer, 42);
+  const declared = Object.entries(layer.parameters).map(([name, one]) => {
+    return [name, { ...one, initializer: drawnOnce(one.initializer) }] as const;
+  });
+  const parameters = initialize(backend, { ...layer, parameters: Object.fromEntries(declared) }, 42);
   return {
     tensors: { ...parameters, input: wave(backend, shape, 4) },
     apply: ({ input, ...rest }) => {
       if (input === undefined) throw new TopKError('MISSING_WEIGHT', 'a study without an input');
       return scope(() => layer.apply(contextOf(rest), input));
     },
+  };
+}
+
+/** Sizes of weights that are kept, and how many numbers of them: 1 GiB. */
+const KEPT_FROM = 2 ** 16;
+const MOST_KEPT = 2 ** 27;
+const kept = new Map<string, Float64Array>();
+
+/**
+ * Large weights of a shape are drawn once and are equal in all layers: a study asks for the same ones forty times, and
+ * drawing the 85 million of twelve layers takes longer than most passes.
+ */
+function drawnOnce(initializer: Initializer): Initializer {
+  return (shape, seed) => {
+    const known = kept.get(String(shape));
+    if (known !== undefined) return known;
+    const values = initializer(shape, seed);
+    if (values.length < KEPT_FROM) return values;
+    let numbers = values.length;
+    for (const one of kept.values()) numbers += one.length;
+    if (numbers > MOST_KEPT) kept.clear();
+    kept.set(String(shape), values);
+    return values;
   };
 }
 

@@ -6,14 +6,18 @@ import { philoxBits } from '@topk-attention/core/backend';
  */
 export function uniformNumbers(seed: number, count: number, stream = 0): Float64Array {
   const bits = philoxBits(seed, [0, stream, 0, 0], [count]);
-  return Float64Array.from(bits, (word) => ((word >>> 0) + 0.5) / 2 ** 32);
+  const numbers = new Float64Array(count);
+  for (let at = 0; at < count; at++) numbers[at] = (((bits[at] as number) >>> 0) + 0.5) / 2 ** 32;
+  return numbers;
 }
 
 /** `count` normal numbers, N(0, 1), by the Box-Muller method. */
 export function normalNumbers(seed: number, count: number, stream = 0): Float64Array {
-  const radii = uniformNumbers(seed, count, 2 * stream);
+  const numbers = uniformNumbers(seed, count, 2 * stream);
   const angles = uniformNumbers(seed, count, 2 * stream + 1);
-  return radii.map(
-    (radius, at) => Math.sqrt(-2 * Math.log(radius)) * Math.cos(2 * Math.PI * (angles[at] as number)),
-  );
+  for (let at = 0; at < count; at++) {
+    const radius = Math.sqrt(-2 * Math.log(numbers[at] as number));
+    numbers[at] = radius * Math.cos(2 * Math.PI * (angles[at] as number));
+  }
+  return numbers;
 }
