@@ -64,7 +64,7 @@ export function studyCharts({ study, title, rows }: BenchResult): readonly LineC
 }
 
 /** From the top at the right end of a chart: in a legend of many lines that is where to look. Longer lines come first. */
-function byEnd(a: Series, b: Series): number {
+export function byEnd(a: Series, b: Series): number {
   const [endA, endB] = [a.points.at(-1), b.points.at(-1)];
   return (endB?.x ?? 0) - (endA?.x ?? 0) || (endB?.y ?? 0) - (endA?.y ?? 0);
 }

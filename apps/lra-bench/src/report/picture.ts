@@ -1,4 +1,6 @@
-import { LINE_STYLES, type LineChart, lineChartFile, type Series } from '@topk-attention/app-kit';
+import { LINE_STYLES, type LineChart, lineChartFile } from '@topk-attention/app-kit';
+import type { BenchResult } from '../bench/result.js';
+import { byEnd, studyCharts } from '../bench/shown.js';
 import { mechanismNames } from '../model/settings.js';
 import type { NeedleRun, Section } from './collect.js';
 import { learningChart } from './learning-chart.js';
@@ -9,13 +11,17 @@ import { sectionTitle } from './tables.js';
 export function reportPicture({
   sections,
   needles,
+  benches,
 }: {
   readonly sections: readonly Section[];
   readonly needles: readonly NeedleRun[];
+  readonly benches: readonly BenchResult[];
 }): string | undefined {
   const charts = [
     ...sections.map((section): LineChart => ({ ...learningChart(section), title: sectionTitle(section) })),
     ...needles.flatMap((run) => needleCharts(run).slice(0, 2)),
+    // The other studies draw the paper's curves too: they are on the page.
+    ...benches.filter(({ study }) => study === 'mechanisms').flatMap(studyCharts),
   ].filter((chart) => chart.series.some(({ points }) => points.length > 0));
   if (charts.length === 0) return undefined;
   const lines = charts.flatMap(({ series }) => series);
@@ -27,13 +33,7 @@ export function reportPicture({
     'What models learn with each attention',
     charts.map((chart) => ({
       ...chart,
-      series: byEnd(chart.series).map((line) => ({ ...line, className: colourOf(line.className) })),
+      series: [...chart.series].sort(byEnd).map((line) => ({ ...line, className: colourOf(line.className) })),
     })),
   );
-}
-
-/** The highest end first, as they lie beside the legend. */
-function byEnd(series: readonly Series[]): readonly Series[] {
-  const endOf = ({ points }: Series): number => points.at(-1)?.y ?? Number.NEGATIVE_INFINITY;
-  return [...series].sort((a, b) => endOf(b) - endOf(a));
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { encodeBench } from '../../src/bench/result.js';
 import { addEvaluations } from '../../src/evaluation/evaluations.js';
+import { reportPicture } from '../../src/report/picture.js';
 import type { Configuration } from '../../src/runs/configuration.js';
 import { addSession, runFiles, writeConfiguration, writeJson } from '../../src/runs/run-folder.js';
 import { changedPreset } from '../../src/sweep/configure.js';
@@ -194,4 +195,19 @@ test('refused: one run twice, no runs, half a bench file, an output that is a fo
   expect((await errorOf(of(['one'], '--bench', half))).code).toBe('FILE_CORRUPT');
   mkdirSync(join(folder, 'r3/lra.html'), { recursive: true });
   expect((await errorOf(of(['one']))).code).toBe('FILE_NOT_FOUND');
+});
+
+test('a comparison of mechanisms by length is drawn too', () => {
+  const rows = ['exact', 'luna'].flatMap((way) =>
+    [1024, 4096].map((x) => ({
+      ...{ way, x, direction: 'forward + backward' as const },
+      ...{ milliseconds: x / 100, peakBytes: 1024 * x },
+    })),
+  );
+  const about = { about: '', engine: '', date: '', command: '' };
+  const result = { ...about, study: 'mechanisms' as const, title: 'A step by length', rows };
+  const picture = reportPicture({ sections: [], needles: [], benches: [result] });
+  expect(picture?.match(/<polyline/g)).toHaveLength(4);
+  expect(picture).toContain('A step by length: memory, forward + backward');
+  expect(reportPicture({ sections: [], needles: [], benches: [] })).toBeUndefined();
 });

@@ -55,25 +55,17 @@ const onPage: Frame = {
   ...{ width: 480, height: 280, plot: { left: 58, right: 470, top: 10, bottom: 240 } },
   legend: { x: 58, y: 288, step: 18 },
 };
-/** As wide as a column of text: the legend is at the side, the title above. Long names and long legends take more room. */
-function frameInFile(charts: readonly LineChart[]): Frame {
-  const lines = charts.map(drawnOf);
-  const letters = Math.max(0, ...lines.flat().map(({ name }) => name.length));
-  const entries = Math.max(0, ...lines.map(({ length }) => length));
-  const legend = { x: 532, y: 62, step: 20 };
-  return {
-    width: Math.max(720, legend.x + 46 + 7 * letters),
-    height: Math.max(328, legend.y + entries * legend.step + 8),
-    plot: { left: 66, right: 520, top: 44, bottom: 274 },
-    legend,
-  };
-}
+/** As wide as a column of text: the legend is at the side, the title above. */
+const inFile: Frame = {
+  ...{ width: 720, height: 328, plot: { left: 66, right: 520, top: 44, bottom: 274 } },
+  legend: { x: 532, y: 62, step: 20 },
+};
 
 /** Okabe and Ito's colours, which most people can tell apart. */
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'];
 const dashes = ['none', '7 3', '2 3', '9 3 2 3', '4 4', '12 4'];
-/** Lines that look different in a file: each colour with three kinds of dashes. */
-export const LINE_STYLES: number = 3 * colours.length;
+/** Lines that look different in a file: each colour with four kinds of dashes. */
+export const LINE_STYLES: number = 4 * colours.length;
 const palette = Array.from({ length: LINE_STYLES }, (_, at) => {
   const round = Math.floor(at / colours.length);
   return [colours[at % colours.length], dashes[(at + round) % dashes.length]] as const;
@@ -93,20 +85,25 @@ export const lineChartStyle: string = styleOf('var(--line)', 'var(--soft)');
 
 /** Charts one below the other, as one SVG file for light and dark pages. Its description names what is drawn. */
 export function lineChartFile(title: string, charts: readonly LineChart[]): string {
-  const frame = frameInFile(charts);
-  const { width, height } = frame;
-  const total = Math.max(1, charts.length) * height;
-  const panels = charts.map(
-    (chart, at) =>
-      `<g transform="translate(0 ${at * height})"><text class="title" x="16" y="24">${escapeHtml(chart.title)}</text>
-${drawing(chart, frame)}
-</g>`,
-  );
+  const { legend } = inFile;
+  const lines = charts.map(drawnOf);
+  // Long names and long legends take more room.
+  const letters = Math.max(0, ...lines.flat().map(({ name }) => name.length));
+  const width = Math.max(inFile.width, legend.x + 46 + 7 * letters);
+  let total = 0;
+  const panels = charts.map((chart, at) => {
+    const top = total;
+    total += Math.max(inFile.height, legend.y + (lines[at]?.length ?? 0) * legend.step + 8);
+    return `<g transform="translate(0 ${top})"><text class="title" x="16" y="24">${escapeHtml(chart.title)}</text>
+${drawing(chart, inFile)}
+</g>`;
+  });
+  total = Math.max(total, inFile.height);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" role="img" aria-label="${escapeHtml([`${title}.`, ...charts.map(described)].join(' '))}">
 <title>${escapeHtml(title)}</title>
 <style>${fileStyle}
 </style>
-${clip(frame)}<rect class="card" x="0.5" y="0.5" width="${width - 1}" height="${total - 1}" rx="6"/>
+${clip(inFile)}<rect class="card" x="0.5" y="0.5" width="${width - 1}" height="${total - 1}" rx="6"/>
 ${panels.join('\n')}
 </svg>
 `;
