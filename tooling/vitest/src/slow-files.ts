@@ -127,7 +127,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cli-readme': 70,
     'cli-start': 77,
     'cli-suggest-k': 8,
-    'export/embedded': 75,
+    'export/embedded': 52,
     'export/pipeline': 6,
     'mechanisms/webgpu': 13,
     migrate: 4,
