@@ -28,7 +28,10 @@ async function exported(choices: LayerChoices = {}, options?: ExportOptions): Pr
 }
 
 /** What the files answer to questions. */
-async function answersOf(files: Files, these = most): Promise<readonly (readonly number[])[]> {
+async function answersOf(
+  files: Files,
+  these: readonly Question[] = most,
+): Promise<readonly (readonly number[])[]> {
   const t5 = await ExportedT5.open(ort, files);
   const answers: (readonly number[])[] = [];
   for (const { ids } of these) answers.push(await t5.generate(ids, maxNewTokens));
