@@ -124,7 +124,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cli-eval': 22,
     'cli-hub': 12,
     'cli-inspect': 30,
-    'cli-readme': 70,
+    'cli-readme': 49,
     'cli-start': 77,
     'cli-suggest-k': 8,
     'export/embedded': 52,
@@ -155,7 +155,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'model/classifier': 12,
     'needles/needles': 1,
     schedulers: 6,
-    'training/train': 52,
+    'training/train': 43,
   },
   nn: {
     'train/torch-checkpoint': 5,
@@ -186,7 +186,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
  */
 export const longFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   conformance: { reference: 27 },
-  docs: { 'packed-readmes': 75 },
+  docs: { 'packed-readmes': 89 },
   'lra-bench': { quick: 37 },
   nn: { 'train/train': 12 },
   onnxruntime: { conformance: 25 },
