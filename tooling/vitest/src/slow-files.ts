@@ -187,7 +187,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
 export const longFiles: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   conformance: { reference: 27 },
   docs: { 'packed-readmes': 89 },
-  'lra-bench': { quick: 37 },
+  'lra-bench': { quick: 19 },
   nn: { 'train/train': 12 },
   onnxruntime: { conformance: 25 },
   tfjs: { 'conformance/cpu': 26 },
