@@ -29,6 +29,7 @@ test.each<[string, string[], RegExp]>([
   ['no command', [], /no command given/],
   ['nearly a command', ['tsks'], /unknown command 'tsks' \(Did you mean tasks\?\)/],
   ['unknown option', ['tasks', '--kk'], /unknown option '--kk'/],
+  ['layers without end', ['bench', '--layers', '100000'], /at most 1024 layers/],
 ])('wrong use is exit code 2: %s', async (_name, args, message) => {
   const { code, stdout, stderr } = await lra(args);
   expect(code).toBe(2);

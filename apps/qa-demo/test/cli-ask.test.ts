@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { tfjsNodeAvailability } from '@topk-attention/vitest-preset/tfjs-node';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Answer, EngineInfo } from '../src/engine/protocol.js';
 import {
   type JsonError,
@@ -18,9 +18,6 @@ import {
   writeIn,
 } from './cli-support.js';
 import { runProgram } from './run-program.js';
-
-// Of the commands that `runProgram` runs.
-vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'));
 
 type AskJson = Answer & {
   readonly question: string;

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, write
 import { join } from 'node:path';
 import { rfa, sigmoidAttention } from '@topk-attention/mechanisms';
 import { optional } from '@topk-attention/vitest-preset';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { VariantSummary } from '../src/evaluation/summary.js';
 import {
   cliPath,
@@ -17,9 +17,6 @@ import {
   writeIn,
 } from './cli-support.js';
 import { runProgram } from './run-program.js';
-
-// Of the commands that `runProgram` runs.
-vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'));
 
 interface Report {
   readonly dataset: { readonly questions: number };

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startHub } from '@topk-attention/vitest-preset/hub-server';
-import { beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { modelFiles, modelHash } from '../src/engine/model-files.js';
 import {
   type JsonError,
@@ -14,9 +14,6 @@ import {
 } from './cli-support.js';
 import { runProgram } from './run-program.js';
 
-// Of the commands that `runProgram` runs.
-vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'));
-
 const folder = temporaryFolder();
 const parted = temporaryFolder();
 const model = smallModel(folder);
@@ -27,6 +24,7 @@ const story = join(import.meta.dirname, '../data/story.txt');
 const ask = ['ask', '--question', 'Where is Ann?', '--context', story, ...onReference];
 
 let cache = '';
+afterEach(() => vi.unstubAllEnvs());
 beforeEach(({ task }) => {
   cache = join(folder, `cache-${task.id}`);
   vi.stubEnv('HF_HUB_CACHE', cache);

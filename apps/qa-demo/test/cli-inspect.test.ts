@@ -1,21 +1,8 @@
-import { ReportedError, reportOf } from '@topk-attention/app-kit';
 import { storiesModel } from '@topk-attention/t5-goldens';
-import { describe, expect, test, vi } from 'vitest';
-import { inspectModel } from '../src/engine/inspect-model.js';
-import type { InspectContract, InspectResult } from '../src/engine/inspect-protocol.js';
+import { describe, expect, test } from 'vitest';
+import type { InspectResult } from '../src/engine/inspect-protocol.js';
 import { type JsonError, jsonOf, runCli } from './cli-support.js';
 import { runProgram } from './run-program.js';
-
-// Of the commands that `runProgram` runs: the same engine, in the process of the test.
-vi.mock('../src/engine/inspect-child.js', () => ({
-  inspectInChild: async (argument: InspectContract['inspect']['argument']): Promise<InspectResult> => {
-    try {
-      return JSON.parse(JSON.stringify(await inspectModel(argument, () => {})));
-    } catch (error) {
-      throw new ReportedError(reportOf(error));
-    }
-  },
-}));
 
 type Shown = InspectResult['inspected'] & { readonly engine: { readonly backend: string } };
 

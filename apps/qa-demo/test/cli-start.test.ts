@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { ownBytes, type Run, type StartReport } from '../src/demo/report.js';
 import {
   importing,
@@ -15,9 +15,6 @@ import {
   writeIn,
 } from './cli-support.js';
 import { runProgram } from './run-program.js';
-
-// Of the commands that `runProgram` runs.
-vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'));
 
 const folder = temporaryFolder();
 const model = smallModel(folder, { n_positions: 64 });

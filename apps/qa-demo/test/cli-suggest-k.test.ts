@@ -1,11 +1,8 @@
 import type { LayerError, SuggestedK } from '@topk-attention/models';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { EngineInfo } from '../src/engine/protocol.js';
 import { type JsonError, jsonOf, runCli, smallModel, temporaryFolder, writeIn } from './cli-support.js';
 import { runProgram } from './run-program.js';
-
-// Of the commands that `runProgram` runs.
-vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'));
 
 const folder = temporaryFolder();
 const story = writeIn(folder, 'story.txt', 'Ann went to the garden.');

@@ -6,9 +6,8 @@ import { type Outcome, PROGRESS } from './cli-support.js';
 const terminal: typeof process.stdin = Object.create(process.stdin, { isTTY: { value: true } });
 
 /**
- * Runs a command line in this process, in half the time of a process, where that is not the point. Its engine is still a
- * process, which only built code can start, unless the test has
- * `vi.mock('../src/engine/engine-child.js', () => import('./engine-here.js'))`.
+ * Runs a command line in this process, in half the time of a process, where that is not the point. Its engine is here too:
+ * engine-here.ts and inspect-here.ts stand in for the modules that start others (vitest.config.ts).
  */
 export async function runProgram(args: readonly string[]): Promise<Outcome> {
   let stdout = '';

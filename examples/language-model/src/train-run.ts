@@ -24,7 +24,8 @@ export interface TrainRunOptions
  * A whole run: trains a model, tests it on the whole test text, and writes a sample that begins with that text's first
  * token.
  *
- * @throws TopKError INVALID_OPTION for texts that are shorter than the context, and as `train`.
+ * @throws TopKError INVALID_OPTION for texts that are shorter than the context, and for more parameters than any device
+ * holds; and as `train`.
  */
 export async function trainRun(
   backend: Backend,
@@ -46,6 +47,7 @@ export async function trainRun(
       fix: 'Take a longer text, or a smaller context',
     });
   }
+  requireSize(config.model);
   const model = languageModel(config.model);
   folder?.begin(config, tokenizer.vocabulary, resume);
   const data = { trainWindows, testWindows, training, seed };
@@ -68,4 +70,19 @@ export async function trainRun(
   } finally {
     disposeParameters(parameters);
   }
+}
+
+/** With gradients and AdamW's averages 512 GiB, more than any device has. */
+const MOST_PARAMETERS = 2 ** 35;
+
+/** Before anything is made: an engine that runs out of memory may end the process without a word. */
+function requireSize({ vocabulary, layers, width }: RunConfig['model']): void {
+  // Projections and feed-forward layers, and the table of tokens; biases and norms are few.
+  const parameters = 12 * layers * width ** 2 + vocabulary * width;
+  if (parameters <= MOST_PARAMETERS) return;
+  throw new TopKError('INVALID_OPTION', 'the model is too large', {
+    expected: `at most ${MOST_PARAMETERS} parameters`,
+    got: `${parameters} in ${layers} layers of width ${width}`,
+    fix: 'Take fewer layers, or a smaller width',
+  });
 }

@@ -105,6 +105,10 @@ test('wrong use is said in words', async () => {
   expect(short.code).toBe(2);
   const long = await call('train', '--backend', 'reference', '--context', '5000');
   expect([long.code, long.stderr]).toEqual([1, expect.stringContaining('the text is too short')]);
+  const deep = await call('train', '--layers', '100000');
+  expect([deep.code, deep.stderr]).toEqual([2, expect.stringContaining('at most 1024 layers')]);
+  const wide = await call('train', '--backend', 'reference', '--width', '4000000');
+  expect([wide.code, wide.stderr]).toEqual([1, expect.stringContaining('the model is too large')]);
   const norun = await call('sample', '--run', folder);
   expect([norun.code, norun.stderr]).toEqual([1, expect.stringContaining('is no folder of a run')]);
 });

@@ -25,7 +25,10 @@ export interface OnnxRuntimeOptions {
   readonly sessionLimit?: number;
   /** Bytes that compiled sessions may keep for reuse, as planned; the newest is always kept. Default 512 MiB. */
   readonly sessionBytes?: number;
-  /** Further session options, handed to `InferenceSession.create` as they are. */
+  /**
+   * Further session options, handed to `InferenceSession.create` as they are. In Node `extra` has
+   * `session.intra_op.allow_spinning: '0'` unless you pass one of your own.
+   */
   readonly sessionOptions?: { readonly [option: string]: unknown };
 }
 
@@ -41,6 +44,12 @@ const kinds: OptionKinds<OnnxRuntimeOptions> = {
 
 const DEFAULT_SESSION_LIMIT = 64;
 const DEFAULT_SESSION_BYTES = 512 * 2 ** 20;
+
+/**
+ * Every session has a pool of threads, which wait for more work in a loop. With many sessions in turn, as here, those of one
+ * take the cores from the next.
+ */
+const calmThreads = { extra: { session: { intra_op: { allow_spinning: '0' } } } } as const;
 
 /**
  * A backend on ONNX Runtime.
@@ -62,9 +71,8 @@ export async function createOnnxRuntimeBackend(options?: OnnxRuntimeOptions): Pr
   if (!telemetry) disableTelemetry();
   const ort = given.ort ?? (await loadOrt());
   if (given.executionProviders !== undefined) await requireProviders(ort, given.executionProviders);
-  const executionProviders = given.executionProviders ?? [
-    ort.listSupportedBackends === undefined ? 'wasm' : 'cpu',
-  ];
+  const isNative = ort.listSupportedBackends !== undefined;
+  const executionProviders = given.executionProviders ?? [isNative ? 'cpu' : 'wasm'];
   return new OnnxRuntimeBackend(
     ort,
     executionProviders,
@@ -72,6 +80,7 @@ export async function createOnnxRuntimeBackend(options?: OnnxRuntimeOptions): Pr
     // the same time; without the arena it takes 218 and 1.45 times as long.
     {
       enableMemPattern: false,
+      ...(isNative && calmThreads),
       ...(threads !== undefined && { intraOpNumThreads: threads }),
       ...sessionOptions,
     },

@@ -37,6 +37,28 @@ async function codeOf(work: () => unknown): Promise<string> {
 }
 
 describe('sessions', () => {
+  test.each([
+    ['in Node', { ...ort }, {}, { session: { intra_op: { allow_spinning: '0' } } }],
+    ['in Node, with an extra of the caller', { ...ort }, { extra: { a: '1' } }, { a: '1' }],
+    ['on the web', { ...ort, listSupportedBackends: undefined }, {}, undefined],
+  ])('%s: threads that have nothing to do wait without a loop or not', async (_, base, options, extra) => {
+    const seen: unknown[] = [];
+    const create: OrtModule['InferenceSession']['create'] = (model, given) => {
+      seen.push(given?.extra);
+      return ort.InferenceSession.create(model, given) as ReturnType<typeof create>;
+    };
+    const module = { ...base, InferenceSession: { create } } as OrtModule;
+    const watched = await createOnnxRuntimeBackend({
+      ...{ ort: module, executionProviders: ['cpu'], threads: 2 },
+      sessionOptions: options,
+    });
+    expect([...(await mul(tensor(watched, [1, 2]), 3).data())]).toEqual([3, 6]);
+    await watched.dispose();
+    // What asks for the provider, and the product.
+    expect(seen.length).toBeGreaterThan(0);
+    expect(seen.at(-1)).toEqual(extra);
+  });
+
   const layer = (x: Tensor, weight: Tensor): Tensor => mul(mul(x, weight), 0.5);
 
   test('values are no part of the structure: other weights and numbers run the same session', async () => {

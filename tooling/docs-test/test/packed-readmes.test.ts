@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
+  cpSync,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -19,20 +21,24 @@ import { afterAll, describe, expect } from 'vitest';
 import { type Packed, packAll } from '../../scripts/pack.mjs';
 import { build, npmCommand } from '../../scripts/run.mjs';
 
-// Every example of a README runs in an empty npm project after the README's own install lines, with the tarballs of this
-// repository in place of the published packages.
+// Every example of a README runs in an npm project with what the README's own install lines install and nothing else, the
+// tarballs of this repository in place of the published packages.
 
 const root = new URL('../../../', import.meta.url);
 const work = mkdtempSync(join(tmpdir(), 'topk-readmes-'));
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
+const contents = (page: string): string => readFileSync(new URL(page, root), 'utf8');
+/** The first block of docs/drop-in.md. */
+const [, dropIn = ''] = /^```sh\n(.*?)^```/ms.exec(contents('docs/drop-in.md')) ?? [];
+/** READMEs with examples. */
 const pages = [
   'README.md',
   ...readdirSync(new URL('packages/', root))
     .sort()
     .filter((name) => existsSync(new URL(`packages/${name}/package.json`, root)) && !isPrivate(name))
     .map((name) => `packages/${name}/README.md`),
-];
+].filter((page) => existsSync(new URL(page, root)) && examplesOf(contents(page)).length > 0);
 
 function isPrivate(name: string): boolean {
   return JSON.parse(readFileSync(new URL(`packages/${name}/package.json`, root), 'utf8')).private === true;
@@ -76,25 +82,23 @@ function withTarballs(words: readonly string[]): string[] {
   return [...result];
 }
 
-interface Project {
+interface Installed {
   readonly folder: string;
   /** npm's output, if it failed. */
   readonly problem?: string;
 }
 
-const projects = new Map<string, Project>();
+let all: Installed | undefined;
 
-/** An npm project with these packages. READMEs with the same install lines share one. */
-function project(words: readonly string[]): string {
-  const key = [...new Set(words)].sort().join(' ');
-  const known = projects.get(key) ?? installed(words);
-  projects.set(key, known);
-  expect(known.problem).toBeUndefined();
-  return known.folder;
+/** The packages of all pages, installed together: to unpack the engines for each of them takes most of a minute. */
+function everything(): string {
+  all ??= install([...pages.map(contents), dropIn].flatMap(installWords));
+  expect(all.problem).toBeUndefined();
+  return all.folder;
 }
 
-function installed(words: readonly string[]): Project {
-  const folder = join(work, `project-${projects.size}`);
+function install(words: readonly string[]): Installed {
+  const folder = join(work, 'everything');
   mkdirSync(folder);
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
   const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'];
@@ -103,6 +107,63 @@ function installed(words: readonly string[]): Project {
   return status === 0
     ? { folder }
     : { folder, problem: `npm install ${words.join(' ')}\n${stdout}${stderr}` };
+}
+
+const projects = new Map<string, string>();
+
+/** A project with these packages and what they depend on, and no others. READMEs with the same install lines share one. */
+function project(words: readonly string[]): string {
+  const key = [...new Set(words)].sort().join(' ');
+  const folder = projects.get(key) ?? join(work, `project-${projects.size}`);
+  if (projects.has(key)) return folder;
+  const from = everything();
+  mkdirSync(join(folder, 'node_modules'), { recursive: true });
+  copyFileSync(join(from, 'package.json'), join(folder, 'package.json'));
+  for (const path of withDependencies(from, words)) linkAll(join(from, path), join(folder, path));
+  const bin = join('node_modules', '.bin');
+  cpSync(join(from, bin), join(folder, bin), { recursive: true, verbatimSymlinks: true });
+  projects.set(key, folder);
+  return folder;
+}
+
+/** What npm writes of an installed package. */
+interface LockedPackage {
+  readonly dependencies?: object;
+  readonly optionalDependencies?: object;
+  readonly peerDependencies?: object;
+  readonly peerDependenciesMeta?: { readonly [name: string]: { readonly optional?: boolean } };
+}
+
+/** Paths of installed packages and of all that npm installs with them, as it finds them from each. */
+function withDependencies(folder: string, names: readonly string[]): ReadonlySet<string> {
+  const text = readFileSync(join(folder, 'node_modules', '.package-lock.json'), 'utf8');
+  const packages: { readonly [path: string]: LockedPackage } = JSON.parse(text).packages;
+  const found = new Set<string>();
+  const add = (name: string, from: string): void => {
+    const parts = from.split('/node_modules/');
+    const places = parts.map((_, at) => [...parts.slice(0, parts.length - at), name].join('/node_modules/'));
+    const path = [...places, `node_modules/${name}`].find((place) => place in packages);
+    if (path === undefined || found.has(path)) return;
+    found.add(path);
+    const { dependencies, optionalDependencies, peerDependencies, peerDependenciesMeta } = packages[
+      path
+    ] as LockedPackage;
+    const peers = Object.keys(peerDependencies ?? {}).filter((one) => !peerDependenciesMeta?.[one]?.optional);
+    const others = Object.keys({ ...dependencies, ...optionalDependencies });
+    for (const one of [...others, ...peers]) add(one, path);
+  };
+  for (const name of names) add(name, 'node_modules');
+  return found;
+}
+
+/** The files of a package, without those of packages inside of it. */
+function linkAll(from: string, to: string): void {
+  mkdirSync(to, { recursive: true });
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)];
+    if (!entry.isDirectory()) linkSync(source, target);
+    else if (entry.name !== 'node_modules') linkAll(source, target);
+  }
 }
 
 /** Runs an example with plain Node and returns what it wrote to standard output. */
@@ -128,10 +189,9 @@ async function run(folder: string, example: Example, env: Readonly<Record<string
 
 const gpu = softwareGpuAvailability();
 
-for (const page of pages.filter((each) => existsSync(new URL(each, root)))) {
-  const markdown = readFileSync(new URL(page, root), 'utf8');
+for (const page of pages) {
+  const markdown = contents(page);
   const examples = examplesOf(markdown);
-  if (examples.length === 0) continue;
   const words = installWords(markdown);
   const availability = words.includes('webgpu') && !gpu.available ? gpu : thoroughAvailability();
   describe(`${page}, packed`, () => {
@@ -155,15 +215,12 @@ for (const page of pages.filter((each) => existsSync(new URL(each, root)))) {
 }
 
 describe('docs/drop-in.md, packed', () => {
-  const markdown = readFileSync(new URL('docs/drop-in.md', root), 'utf8');
-  const [, block = ''] = /^```sh\n(.*?)^```/ms.exec(markdown) ?? [];
-
   optional('the commands of its first block, one after the other', thoroughAvailability(), () => {
-    const folder = project(installWords(block));
+    const folder = project(installWords(dropIn));
     // It has no table of positions, so it takes every length.
     const model = new URL('tooling/onnx-models/models/modernbert-sdpa-traced-17.onnx', root);
     copyFileSync(model, join(folder, 'model.onnx'));
-    const commands = [...block.matchAll(/^npx ([^#\n]+)/gm)].map(([, words = '']) =>
+    const commands = [...dropIn.matchAll(/^npx ([^#\n]+)/gm)].map(([, words = '']) =>
       words.trim().split(/\s+/),
     );
     expect(commands.length).toBeGreaterThan(5);

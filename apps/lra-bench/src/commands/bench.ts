@@ -5,6 +5,7 @@ import {
   type Command,
   type CommandUnknownOpts,
   type Io,
+  layerCount,
   note,
   ProgressBar,
   print,
@@ -80,7 +81,7 @@ export function benchCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--rounds <N>', 'timed passes; the median counts', wholeNumber, 3)
     .option('--k <N>', 'keys or units kept by top-k (default: as in the paper)', wholeNumber)
     .option('--tokens <N>', 'tokens of the feed-forward and query-chunk studies', wholeNumber)
-    .option('--layers <N>', 'layers of the model study', wholeNumber)
+    .option('--layers <N>', 'layers of the model study', layerCount)
     .option('--most <SECONDS>', 'a way stops at the size after which a pass took longer', wholeNumber, 60)
     .option('--out <FILE>', 'write the measurements as JSON, for report --bench')
     .addHelpText('after', notes);

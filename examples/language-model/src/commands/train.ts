@@ -8,6 +8,7 @@ import {
   type Command,
   type CommandUnknownOpts,
   type Io,
+  layerCount,
   note,
   Option,
   ProgressBar,
@@ -82,7 +83,7 @@ export function trainCommand(io: Io): CommandUnknownOpts {
     )
     .option('--k <N>', 'keys that each query keeps, with top-k', wholeNumber, 64)
     .option('--features <N>', 'random features, with performer', wholeNumber)
-    .option('--layers <N>', 'layers', wholeNumber)
+    .option('--layers <N>', 'layers', layerCount)
     .option('--width <N>', 'width of the layers', wholeNumber)
     .option('--heads <N>', 'attention heads', wholeNumber)
     .option('--context <N>', 'tokens that the model sees at once', wholeNumber)

@@ -25,7 +25,9 @@ export async function openModel(
   model: Uint8Array,
   options: ort.InferenceSession.SessionOptions = {},
 ): Promise<OpenModel> {
-  const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3, ...options });
+  // Small models: the threads of a pool would wait for each other in a loop.
+  const engine = { logSeverityLevel: 3, intraOpNumThreads: 1 } as const;
+  const session = await ort.InferenceSession.create(model, { ...engine, ...options });
   return {
     async run(feeds) {
       const outputs = await session.run(feeds);

@@ -52,6 +52,14 @@ function broadcastStrides(x: Shape, target: Shape): number[] {
 function sourceOffsets(x: Shape, target: Shape): Int32Array | null {
   if (sameShape(x, target)) return null;
   const offsets = new Int32Array(target.reduce((size, extent) => size * extent, 1));
+  const size = x.reduce((all, extent) => all * extent, 1);
+  // One number for all: every offset is 0.
+  if (size === 1) return offsets;
+  // A row for every row, such as a bias.
+  if (sameShape(x, target.slice(target.length - x.length))) {
+    for (let i = 0; i < offsets.length; i++) offsets[i] = i % size;
+    return offsets;
+  }
   forEachOffset(target, broadcastStrides(x, target), (position, offset) => {
     offsets[position] = offset;
   });

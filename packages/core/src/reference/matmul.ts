@@ -26,6 +26,32 @@ function pack(numbers: Numbers, start: number, matrix: MatrixView, packed: Float
   }
 }
 
+/** row[j] += sum over p of factors[p] * matrix[p, j], added in the order of p. */
+function addProduct(row: Float64Array, factors: Float64Array, matrix: Float64Array): void {
+  const columns = row.length;
+  let p = 0;
+  // Four rows of the matrix at a time: half the time, since `row` is read and written less often.
+  for (; p + 4 <= factors.length; p += 4) {
+    const [a, b, c, d] = [factors[p], factors[p + 1], factors[p + 2], factors[p + 3]] as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    let at = p * columns;
+    for (let j = 0; j < columns; j++, at++) {
+      const first = (row[j] as number) + a * (matrix[at] as number) + b * (matrix[at + columns] as number);
+      row[j] = first + c * (matrix[at + 2 * columns] as number) + d * (matrix[at + 3 * columns] as number);
+    }
+  }
+  for (; p < factors.length; p++) {
+    const factor = factors[p] as number;
+    for (let j = 0; j < columns; j++) {
+      row[j] = (row[j] as number) + factor * (matrix[p * columns + j] as number);
+    }
+  }
+}
+
 /** c[i, j] = sum over p of a[i, p] * b[p, j], summed in f64 in the order of p and rounded once. */
 export function matmul(
   memory: ReferenceMemory,
@@ -45,6 +71,7 @@ export function matmul(
   const bNumbers = numbersOf(b);
   return memory.make([...batchShape, left.rows, right.columns], a.dtype, (out) => {
     const row = new Float64Array(right.columns);
+    const factors = new Float64Array(left.columns);
     const packed = new Float64Array(right.rows * right.columns);
     let position = 0;
     for (let batch = 0; batch < batches; batch++) {
@@ -52,14 +79,9 @@ export function matmul(
       for (let i = 0; i < left.rows; i++) {
         row.fill(0);
         for (let p = 0; p < left.columns; p++) {
-          const factor = aNumbers[
-            batch * aBatchStride + i * left.rowStride + p * left.columnStride
-          ] as number;
-          const start = p * right.columns;
-          for (let j = 0; j < row.length; j++) {
-            row[j] = (row[j] as number) + factor * (packed[start + j] as number);
-          }
+          factors[p] = aNumbers[batch * aBatchStride + i * left.rowStride + p * left.columnStride] as number;
         }
+        addProduct(row, factors, packed);
         for (let j = 0; j < row.length; j++) out[position++] = row[j] as number;
       }
     }

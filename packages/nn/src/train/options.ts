@@ -28,7 +28,12 @@ export interface LogEntry {
   readonly epoch: number;
   /** Mean over the steps since the last entry. Absent in evaluation entries. */
   readonly loss?: number;
-  /** Factor applied to the optimiser's rates in this step. */
+  /**
+   * Learning rate of this step, if the optimiser says it: of parameters in no group, before Adafactor's scaling by
+   * parameter (`scaleParameter`).
+   */
+  readonly learning_rate?: number;
+  /** The schedule's factor of the learning rates in this step. */
   readonly rate_factor?: number;
   /** Gradient norm of this step, before clipping. */
   readonly grad_norm?: number;

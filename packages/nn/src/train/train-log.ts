@@ -4,7 +4,10 @@ import type { Standing } from './begin.js';
 import type { TrainOptions } from './options.js';
 import type { FinishedStep } from './pending.js';
 
-type LogOptions = Pick<TrainOptions<never>, 'maxSteps' | 'schedule' | 'onLog' | 'loggingSteps'> & {
+type LogOptions = Pick<
+  TrainOptions<never>,
+  'maxSteps' | 'schedule' | 'onLog' | 'loggingSteps' | 'optimizer'
+> & {
   readonly data: { readonly batchesPerEpoch: number };
 };
 
@@ -21,7 +24,7 @@ export class TrainLog {
   }
 
   add(finished: readonly FinishedStep[], now: Standing): void {
-    const { loggingSteps = 1, maxSteps, schedule } = this.#options;
+    const { loggingSteps = 1, maxSteps, schedule, optimizer } = this.#options;
     for (const { step, loader, loss, norm, scaling } of finished) {
       this.#losses.push(loss);
       const done = step + 1;
@@ -29,11 +32,15 @@ export class TrainLog {
       const { live } = backendOf(now.parameters).memory();
       // Before this step, which was skipped itself if its norm is not finite: that is no error with a loss scale alone.
       const skipped = (scaling?.skippedSteps ?? 0) - (Number.isFinite(norm) ? 0 : 1);
+      const made = step - skipped;
+      const rateFactor = schedule?.(made).rateFactor ?? 1;
+      const rate = optimizer.learningRate?.(made + 1, rateFactor);
       this.#options.onLog?.({
         step: done,
         epoch: this.#epoch(loader),
         loss: this.#losses.reduce((sum, one) => sum + one, 0) / this.#losses.length,
-        rate_factor: schedule?.(step - skipped).rateFactor ?? 1,
+        ...(rate !== undefined && { learning_rate: rate }),
+        rate_factor: rateFactor,
         grad_norm: norm,
         step_ms: (performance.now() - this.#since) / (done - this.#last),
         live_bytes: live,

@@ -112,6 +112,35 @@ test('a group has settings of its own; the first that takes a name has it', asyn
   });
 });
 
+describe('learningRate', () => {
+  const groups = [{ match: () => true, learningRate: 0.5 }];
+  test.each([
+    ['adamW', adamW({ learningRate: 0.04, groups }), [0.04, 0.04], [0.01, 0.01]],
+    ['adam', adam(), [1e-3, 1e-3], [2.5e-4, 2.5e-4]],
+    ['sgd', sgd({ learningRate: 0.04, momentum: 0.9 }), [0.04, 0.04], [0.01, 0.01]],
+    ['adafactor', adafactor({ learningRate: 0.04 }), [0.04, 0.04], [0.01, 0.01]],
+    // The least of 1e-2 and 1 / sqrt(step), whatever a schedule says.
+    ['relative steps', adafactor(), [1e-2, 1 / 200], [1e-2, 1 / 200]],
+    // The least of 1e-6 * step and 1 / sqrt(step).
+    ['their warm-up', adafactor({ warmupInit: true }), [3e-6, 1 / 200], [3e-6, 1 / 200]],
+  ])('of %s, at step 3 and 40,000, plain and with a factor', (_, optimizer, plain, quarter) => {
+    const rates = (factor?: number) => [3, 40_000].map((step) => optimizer.learningRate?.(step, factor));
+    expect(rates()).toEqual(plain.map((rate) => expect.closeTo(rate, 12)));
+    expect(rates(0.25)).toEqual(quarter.map((rate) => expect.closeTo(rate, 12)));
+  });
+
+  test('is what an update goes by', async () => {
+    const optimizer = sgd({ learningRate: 0.2 });
+    const { parameters } = await train(optimizer, 1, () => ({ rateFactor: 0.5 }));
+    const [was, is, gradients] = await Promise.all([initial(), parameters, gradientsOf(0)].map(valuesOf));
+    const moved = (was?.['proj.bias']?.[0] as number) - (is?.['proj.bias']?.[0] as number);
+    expect(moved / (gradients?.['proj.bias']?.[0] as number)).toBeCloseTo(
+      optimizer.learningRate?.(1, 0.5) as number,
+      6,
+    );
+  });
+});
+
 test('a schedule may replace the first beta but not that of an optimiser without momentum', async () => {
   const plain = await train(sgd(), 4);
   const moved = await train(sgd(), 4, () => ({ momentum: 0.9 }));

@@ -7,6 +7,7 @@ import { mul, type Tensor, tensor } from '@topk-attention/core';
 import { thoroughAvailability } from '@topk-attention/vitest-preset';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import {
+  adafactor,
   adamW,
   dataLoader,
   disposeParameters,
@@ -120,6 +121,31 @@ test('learns, and logs what it does', async () => {
     live_bytes: expect.any(Number),
   });
   expect(result).toMatchObject({ steps: 120, bestStep: expect.any(Number) });
+});
+
+test('logs the learning rate, from the schedule and the step', async () => {
+  const ratesOf = async (own: Partial<TrainOptions<Batch>>) => {
+    const entries: LogEntry[] = [];
+    const evaluate = async () => ({ loss: 1 });
+    await run({ maxSteps: 3, loggingSteps: 1, evaluate, ...own, onLog: (one) => entries.push(one) });
+    expect(entries.filter((one) => 'eval_loss' in one)).toEqual([{ step: 3, epoch: 3 / 12, eval_loss: 1 }]);
+    return entries.filter((one) => 'loss' in one).map((one) => one.learning_rate);
+  };
+  const schedule = (step: number) => ({ rateFactor: 2 ** -step });
+  expect(await ratesOf({ schedule })).toEqual([0.05, 0.025, 0.0125]);
+  const warmup = await ratesOf({ optimizer: adafactor({ warmupInit: true }) });
+  expect(warmup).toEqual([1e-6, 2e-6, 3e-6].map((rate) => expect.closeTo(rate, 12)));
+  const checkpoints = folderStore(folder());
+  await run({ checkpoints, maxSteps: 1, schedule });
+  expect(await ratesOf({ checkpoints, resume: true, schedule })).toEqual([0.025, 0.0125]);
+});
+
+test('an optimiser that does not say its rate is logged without one', async () => {
+  const { learningRate: _, ...own } = sgd({ learningRate: 0.1 });
+  const entries: LogEntry[] = [];
+  await run({ maxSteps: 2, loggingSteps: 1, optimizer: own, onLog: (one) => entries.push(one) });
+  expect(entries.map((one) => one.rate_factor)).toEqual([1, 1]);
+  for (const one of entries) expect(one).not.toHaveProperty('learning_rate');
 });
 
 test('nothing is left over on the backend', async () => {

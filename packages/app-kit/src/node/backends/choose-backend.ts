@@ -1,9 +1,6 @@
 import { availableParallelism, cpus } from 'node:os';
 import { type Backend, TopKError } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
-import { createOnnxRuntimeBackend } from '@topk-attention/onnxruntime';
-import { createTfjsBackend } from '@topk-attention/tfjs';
-import { createWebGpuBackend } from '@topk-attention/webgpu';
 import type { BackendInfo, BackendSettings } from '../../backend-settings.js';
 import { loadTf } from './load-tf.js';
 
@@ -21,7 +18,8 @@ export interface ChooseOptions {
 
 /**
  * The backend that the user asked for. `auto` is WebGPU if a hardware GPU is found, else ONNX Runtime if it can be
- * imported, else the reference backend, which is then reported as a fallback.
+ * imported, else the reference backend, which is then reported as a fallback. Loads no package of a backend that is not
+ * tried: all together take a third of a second.
  *
  * @throws TopKError MISSING_PEER or NO_DEVICE when an engine was asked for by name and is not available.
  */
@@ -45,6 +43,7 @@ export async function chooseBackend(
 }
 
 async function webGpu(): Promise<{ readonly chosen: ChosenBackend; readonly isSoftware: boolean }> {
+  const { createWebGpuBackend } = await import('@topk-attention/webgpu');
   let warning: string | undefined;
   const backend = await createWebGpuBackend({
     onWarning: ({ message }) => {
@@ -76,6 +75,7 @@ async function hardwareGpu(): Promise<ChosenBackend | undefined> {
 }
 
 async function onnxRuntime(threads: number, sessionBytes: number | undefined): Promise<ChosenBackend> {
+  const { createOnnxRuntimeBackend } = await import('@topk-attention/onnxruntime');
   const backend = await createOnnxRuntimeBackend({
     threads,
     ...(sessionBytes !== undefined && { sessionBytes }),
@@ -95,6 +95,7 @@ async function onnxRuntime(threads: number, sessionBytes: number | undefined): P
 }
 
 async function tensorFlow({ engine = 'wasm', threads }: BackendSettings): Promise<ChosenBackend> {
+  const { createTfjsBackend } = await import('@topk-attention/tfjs');
   const { tf, name, facts } = await loadTf(engine, threads ?? availableParallelism());
   const backend = await createTfjsBackend({ tf, engine: name });
   return {

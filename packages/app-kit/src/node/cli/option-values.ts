@@ -7,6 +7,19 @@ export function wholeNumber(text: string): number {
   throw new InvalidArgumentError('Expected a whole number of at least 1.');
 }
 
+/** More than any model in use has. */
+const MOST_LAYERS = 1024;
+
+/**
+ * Layers of a model: at most 1,024. A step is built in one go, layer by layer, and until then no signal is heard: of very
+ * many layers it could only be killed. @throws InvalidArgumentError.
+ */
+export function layerCount(text: string): number {
+  const value = wholeNumber(text);
+  if (value <= MOST_LAYERS) return value;
+  throw new InvalidArgumentError(`Expected at most ${MOST_LAYERS} layers.`);
+}
+
 /** A number above 0. @throws InvalidArgumentError. */
 export function positiveNumber(text: string): number {
   const value = Number(text);

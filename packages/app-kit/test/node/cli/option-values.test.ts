@@ -1,9 +1,16 @@
 import { InvalidArgumentError } from '@commander-js/extra-typings';
 import { expect, test } from 'vitest';
-import { byteCount, nonBlank, positiveNumber, wholeNumber } from '../../../src/node/cli/option-values.js';
+import {
+  byteCount,
+  layerCount,
+  nonBlank,
+  positiveNumber,
+  wholeNumber,
+} from '../../../src/node/cli/option-values.js';
 
 test.each([
   [wholeNumber, '12', 12],
+  [layerCount, '1024', 1024],
   [nonBlank, ' a b ', 'a b'],
   [byteCount, '67108864', 2 ** 26],
   [byteCount, '64MiB', 2 ** 26],
@@ -15,6 +22,8 @@ test.each([
   [wholeNumber, '-3'],
   [wholeNumber, '1.5'],
   [wholeNumber, '99999999999999999'],
+  [layerCount, '1025'],
+  [layerCount, '1.5'],
   [nonBlank, ' \t'],
   [byteCount, '3 apples'],
   [byteCount, '0'],

@@ -220,7 +220,16 @@ const readable: ReadonlySet<number> = new Set([
   dataTypes.bool,
 ]);
 
+/** A model is evaluated several times, for each choice of its extents, and a rewritten one shares its constants. */
+const constants = new WeakMap<TensorProto, Known>();
+
 function constant(tensor: TensorProto): Known {
+  const known = constants.get(tensor) ?? readConstant(tensor);
+  constants.set(tensor, known);
+  return known;
+}
+
+function readConstant(tensor: TensorProto): Known {
   const { dims, dataType: type = 0 } = tensor;
   const size = sizeOf(dims);
   if (!readable.has(type) || size > MOST_VALUES || externalValuesOf(tensor) !== undefined)

@@ -72,6 +72,10 @@ export function eachPlace(dims: readonly number[], visit: (place: readonly numbe
 
 /** The elements of an operand for every element of the extents that it is broadcast to. */
 export function broadcastValues({ dims, values = [] }: Known, to: readonly number[]): readonly number[] {
+  const size = sizeOf(to);
+  // As many elements in the same order, or one for all: most operands of shape arithmetic.
+  if (values.length === size && sizeOf(dims) === size) return values;
+  if (values.length === 1) return new Array<number>(size).fill(values[0] as number);
   const strides = stridesOf(dims);
   const shift = to.length - dims.length;
   const all: number[] = [];

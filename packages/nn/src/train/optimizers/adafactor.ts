@@ -109,12 +109,14 @@ function checkSettings({
 const adafactorRule: UpdateRule<AdafactorSettings> = {
   name: 'adafactor',
   slots: adafactorSlots,
-  // The paper has no momentum for a schedule to change.
-  numbers: ({ learningRate = 1, decayRate, relativeStep, warmupInit }, step, { rateFactor = 1 }) => {
-    const decay = 1 - step ** decayRate;
+  learningRate: ({ learningRate = 1, relativeStep, warmupInit }, step, rateFactor) => {
     const largest = warmupInit ? 1e-6 * step : 1e-2;
-    const rate = relativeStep ? Math.min(largest, 1 / Math.sqrt(step)) : learningRate * rateFactor;
-    return [decay, 1 - decay, rate];
+    return relativeStep ? Math.min(largest, 1 / Math.sqrt(step)) : learningRate * rateFactor;
+  },
+  // The paper has no momentum for a schedule to change.
+  numbers: (settings, step, { rateFactor = 1 }) => {
+    const decay = 1 - step ** settings.decayRate;
+    return [decay, 1 - decay, adafactorRule.learningRate(settings, step, rateFactor)];
   },
   updateOf: adafactorUpdate,
 };

@@ -9,7 +9,7 @@ import {
 } from '@topk-attention/core';
 import { requireWithin } from '../../require.js';
 import { type Optimizer, optimizerOf } from './optimizer.js';
-import type { ProgramRule } from './rules.js';
+import { type ProgramRule, scaledRate } from './rules.js';
 import { type OptimizerOptions, readSettings } from './settings.js';
 
 export interface AdamSettings {
@@ -100,8 +100,10 @@ function adamRule(name: string, isDecoupled: boolean): ProgramRule<AdamSettings>
       exp_avg_sq: shape,
       ...(amsgrad && { max_exp_avg_sq: shape }),
     }),
-    numbers: ({ learningRate, betas, weightDecay }, step, { rateFactor = 1, momentum = betas[0] }) => {
-      const rate = learningRate * rateFactor;
+    learningRate: scaledRate,
+    numbers: (settings, step, { rateFactor = 1, momentum = settings.betas[0] }) => {
+      const { betas, weightDecay } = settings;
+      const rate = scaledRate(settings, step, rateFactor);
       // Corrects for averages starting at 0, using this step's beta whatever earlier steps used, as in PyTorch.
       const corrected = rate / (1 - momentum ** step);
       return [1 - rate * weightDecay, momentum, 1 - momentum, corrected, 1 / Math.sqrt(1 - betas[1] ** step)];

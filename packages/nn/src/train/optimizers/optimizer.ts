@@ -53,6 +53,13 @@ export interface Optimizer {
   /** The state before the first step: every slot 0. */
   init(parameters: ParameterTree): OptimizerState;
   /**
+   * The learning rate of parameters in no group, which `train` logs. Default: none is logged.
+   *
+   * @param step counts from 1, as the first update does
+   * @param rateFactor the schedule's. Default 1
+   */
+  learningRate?(step: number, rateFactor?: number): number;
+  /**
    * One step. A parameter without a gradient is passed on unchanged: to freeze parameters, leave them out of the
    * gradients.
    *
@@ -119,6 +126,7 @@ export function optimizerOf<Settings extends object>(
     Object.entries(rule.slots(shape, settingsOf(name)));
   const optimizer: Optimizer = {
     name: rule.name,
+    learningRate: (step, rateFactor = 1) => rule.learningRate(settings, step, rateFactor),
     init: (parameters) =>
       scope(() => {
         const tensors: { [name: string]: Tensor } = {};

@@ -20,12 +20,21 @@ interface Rule<Settings> {
   readonly name: string;
   /** Shapes of the slots for a parameter of that shape. */
   slots(shape: Shape, settings: Settings): { readonly [slot: string]: Shape };
+  /** The learning rate of a step, which counts from 1, with the factor of a schedule. */
+  learningRate(settings: Settings, step: number, rateFactor: number): number;
   /**
    * What changes from step to step, always the same count of numbers. `step` counts from 1. Backends cache numbers
    * passed to ops or compile them in, so a number that changes every step must come as a tensor.
    */
   numbers(settings: Settings, step: number, options: StepOptions): readonly number[];
 }
+
+/** The rate of an optimiser whose rate is the schedule's factor times its own. */
+export const scaledRate = (
+  { learningRate }: { readonly learningRate: number },
+  _step: number,
+  rateFactor: number,
+): number => learningRate * rateFactor;
 
 /** An update in which elements of a parameter depend on each other. */
 export interface UpdateRule<Settings> extends Rule<Settings> {

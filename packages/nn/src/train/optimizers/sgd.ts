@@ -9,7 +9,7 @@ import {
 } from '@topk-attention/core';
 import { requireWithin } from '../../require.js';
 import { type Optimizer, optimizerOf } from './optimizer.js';
-import type { ProgramRule } from './rules.js';
+import { type ProgramRule, scaledRate } from './rules.js';
 import { type OptimizerOptions, readSettings } from './settings.js';
 
 export interface SgdSettings {
@@ -70,8 +70,9 @@ export function sgd(options?: SgdOptions): Optimizer {
 const sgdRule: ProgramRule<SgdSettings> = {
   name: 'sgd',
   slots: (shape, { momentum }) => (momentum === 0 ? {} : { momentum_buffer: shape }),
+  learningRate: scaledRate,
   numbers: (settings, step, { rateFactor = 1, momentum = settings.momentum }) => [
-    settings.learningRate * rateFactor,
+    scaledRate(settings, step, rateFactor),
     momentum,
     // The first step takes the whole gradient, whatever the dampening, and nothing from the empty buffer.
     step === 1 ? 0 : momentum,
