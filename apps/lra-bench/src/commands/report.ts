@@ -9,6 +9,7 @@ import {
   shownPath,
   writeFileAtomically,
 } from '@topk-attention/app-kit/node';
+import { TopKError } from '@topk-attention/core';
 import { readBench } from '../bench/result.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { retrievalsJson, retrievalTable } from '../needles/tables.js';
@@ -40,22 +41,30 @@ export function reportCommand(io: Io): CommandUnknownOpts {
   return new Command('report')
     .summary('one page and one Markdown file of all runs')
     .description('Tables and charts of all runs, as one self-contained page and as Markdown.')
-    .usage('--runs DIR[,DIR] [options]')
+    .usage('[--runs DIR[,DIR]] [--bench FILE[,FILE]] [options]')
     .option('--json', 'print one JSON object on standard output, errors included')
-    .requiredOption(
+    .option(
       '--runs <DIR,...>',
       'run folders, or folders of them',
       listOf((text) => text),
     )
     .option(
       '--bench <FILE,...>',
-      'files that bench wrote',
+      'files that bench or compare wrote; a report of them needs no runs',
       listOf((text) => text),
     )
     .option('--separate', 'a table for each configuration of a task')
     .option('--out <DIR>', 'folder for lra.html, lra.md and lra.svg', 'report')
     .addHelpText('after', notes)
-    .action((options) => report(options, io));
+    .action(({ runs = [], ...options }) => {
+      if (runs.length === 0 && options.bench === undefined) {
+        throw new TopKError('INVALID_OPTION', 'report: nothing to report', {
+          expected: '--runs, --bench or both',
+          got: 'neither',
+        });
+      }
+      report({ ...options, runs }, io);
+    });
 }
 
 /** Writes the report of run folders, and prints its tables. */
@@ -85,7 +94,6 @@ export function writeReport({
   const path = (kind: string): string => join(out, `lra.${kind}`);
   const [html, markdown, picture] = [path('html'), path('md'), path('svg')];
   for (const file of [html, markdown, picture]) requireWritable(file);
-  // Of benchmarks alone, as of `compare --measure-only`.
   const { runs: found, needles } = runs.length > 0 ? collectRuns(runs) : { runs: [], needles: [] };
   const sections = sectionsOf(found, separate === true);
   const reported = { sections, needles, benches: bench.flatMap(readBench) };

@@ -211,3 +211,25 @@ test('a comparison of mechanisms by length is drawn too', () => {
   expect(picture).toContain('A step by length: memory, forward + backward');
   expect(reportPicture({ sections: [], needles: [], benches: [] })).toBeUndefined();
 });
+
+test('a report of benchmarks alone, or of nothing', async () => {
+  const rows = [
+    { way: 'exact', x: 1024, direction: 'forward' as const, milliseconds: 5, peakBytes: 2 ** 20 },
+  ];
+  const result = {
+    study: 'mechanisms' as const,
+    title: 'By length',
+    about: '',
+    engine: '',
+    date: '',
+    command: '',
+  };
+  const file = join(folder, 'alone.json');
+  writeFileSync(file, encodeBench([{ ...result, rows }]));
+  const out = join(folder, 'alone');
+  expect((await lra(['report', '--bench', file, '--out', out])).code).toBe(0);
+  expect(readFileSync(join(out, 'lra.svg'), 'utf8')).toContain('By length: time, forward');
+  const { code, message } = await errorOf(['report', '--out', out]);
+  expect(code).toBe('INVALID_OPTION');
+  expect(message).toContain('nothing to report');
+});
