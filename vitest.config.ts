@@ -5,8 +5,7 @@ import { SlowestFirst } from './tooling/vitest/src/slowest-first.ts';
 export default defineConfig({
   test: {
     // The default leaves a core to the main process, which next to nothing is left for on two.
-    // Three even on two cores: tests with a software GPU, a browser or a process of their own wait an eighth of the time.
-    maxWorkers: Math.max(3, availableParallelism() - 1),
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     sequence: { sequencer: SlowestFirst },
     projects: ['packages/*', 'apps/*', 'examples/*', 'tooling/*/vitest.config.ts'],
     reporters: [
