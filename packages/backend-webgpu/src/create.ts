@@ -10,7 +10,9 @@ export interface WebGpuOptions extends AcquireOptions {
    * of primitives: slower, and a check of the kernels.
    */
   readonly fused?: boolean;
-  /** Most bytes of free buffers kept for reuse. Default: 2 GiB, or as many as were once in use at a time, if those are more. */
+  /**
+   * Most bytes of free buffers kept for reuse. Default: 2 GiB, or as many as were once in use at a time, if those are more.
+   */
   readonly poolCapBytes?: number;
   /** Count how the lists of top-k attention decide, for `backend.selectionCounts()`. Default false. */
   readonly countSelection?: boolean;

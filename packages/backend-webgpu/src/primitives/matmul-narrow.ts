@@ -4,16 +4,22 @@ import { halfOf, loadFloat } from '../wgsl/numbers.js';
 import { range, times } from '../wgsl/text.js';
 import {
   biasInFours,
-  type EpilogueParts,
   epilogueBuffers,
-  epilogueKey,
   epilogueParts,
   epilogueSpans,
   finishText,
   isEmptyEpilogue,
   NO_EPILOGUE,
 } from './matmul-epilogue.js';
-import { inFours, inputType, loader, outputType, writer } from './matmul-operands.js';
+import {
+  formKey,
+  inFours,
+  inputType,
+  loader,
+  outputType,
+  type ProductForm,
+  writer,
+} from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 
@@ -27,22 +33,11 @@ const LEAST_TERMS = 64;
 /** Up to this many terms, workgroups of few columns are better than parts (docs/kernels/decoding.md); the limit is a choice. */
 const MOST_TERMS = 4096;
 
-interface NarrowParameters {
+interface NarrowParameters extends ProductForm {
   /** 1, 2, 4, 8 or 16: at least the rows of the product. */
   readonly rows: number;
   /** Invocations side by side along the columns, each with 4 of them. */
   readonly lanes: number;
-  readonly half: boolean;
-  readonly halfOut: boolean;
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-  readonly vecA: boolean;
-  readonly vecB: boolean;
-  readonly vecOut: boolean;
-  readonly adds: boolean;
-  /** See `Product.safeFactor`. */
-  readonly safe: boolean;
-  readonly epilogue: EpilogueParts;
 }
 
 /**
@@ -51,11 +46,9 @@ interface NarrowParameters {
  * ranges (`recordInParts`), are added in a fixed order. 16 KiB of workgroup memory.
  */
 function kernelOf(parameters: NarrowParameters) {
-  const { rows, lanes, half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, safe, epilogue } =
-    parameters;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${safe ? ' safe' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
+  const { rows, lanes, half, halfOut, vecA, vecB, vecOut, epilogue } = parameters;
   return defineKernel({
-    key: `matmul narrow ${rows} ${lanes} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
+    key: `matmul narrow ${rows} ${lanes} ${formKey(parameters)}`,
     uniforms: productUniforms,
     buffers: {
       a: readFrom(inputType(half, vecA)),

@@ -1,6 +1,12 @@
 import { loadFloat } from '../wgsl/numbers.js';
 import { times } from '../wgsl/text.js';
-import { type EpilogueParts, finishText, isEmptyEpilogue, NO_EPILOGUE } from './matmul-epilogue.js';
+import {
+  type EpilogueParts,
+  epilogueKey,
+  finishText,
+  isEmptyEpilogue,
+  NO_EPILOGUE,
+} from './matmul-epilogue.js';
 import type { Operand } from './matmul-product.js';
 
 /** How a shader reads an operand: with `along`, neighbours in memory lie along the result instead of along the sums. */
@@ -24,6 +30,28 @@ export function safeText(of = ''): string {
   let exponents = bitcast<vec4u>(four) & vec4u(0x7f800000u);
   return select(params.b_factor${of} * four, vec4f(), exponents == vec4u(0x7f800000u));
 }`;
+}
+
+/** How a product is read and written. `vec*`: four neighbours of the operand can be read (written) at once. */
+export interface ProductForm {
+  readonly half: boolean;
+  readonly halfOut: boolean;
+  readonly transposeA: boolean;
+  readonly transposeB: boolean;
+  readonly vecA: boolean;
+  readonly vecB: boolean;
+  readonly vecOut: boolean;
+  readonly adds: boolean;
+  /** See `Product.safeFactor`. */
+  readonly safe: boolean;
+  readonly epilogue: EpilogueParts;
+}
+
+/** For a kernel's key. */
+export function formKey(form: ProductForm): string {
+  const { half, halfOut, transposeA, transposeB, vecA, vecB, vecOut, adds, safe, epilogue } = form;
+  const layout = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}`;
+  return `${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${layout}${safe ? ' safe' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}`;
 }
 
 /** Element type of the array that a loader reads. */

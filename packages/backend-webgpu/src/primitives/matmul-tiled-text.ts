@@ -1,7 +1,6 @@
 import { range, times } from '../wgsl/text.js';
-import type { EpilogueParts } from './matmul-epilogue.js';
 import { addTile, joinSums, type Summed } from './matmul-operand-sums.js';
-import { type Loader, loader, writer } from './matmul-operands.js';
+import { type Loader, loader, type ProductForm, writer } from './matmul-operands.js';
 import { invocationsOf, type MatmulTile } from './matmul-tile.js';
 
 /** What a kernel with several products calls the parts of one of them. */
@@ -16,22 +15,11 @@ export interface TiledNames {
 
 const ONLY: TiledNames = { of: '', a: 'a', b: 'b', out: 'out' };
 
-/** What a shader depends on. `vec*`: four neighbours of the operand can be read (written) at once. */
-export interface TiledParameters {
+/** What a shader depends on. */
+export interface TiledParameters extends ProductForm {
   readonly tile: MatmulTile;
-  readonly half: boolean;
-  readonly halfOut: boolean;
-  readonly transposeA: boolean;
-  readonly transposeB: boolean;
-  readonly vecA: boolean;
-  readonly vecB: boolean;
-  readonly vecOut: boolean;
-  readonly adds: boolean;
   /** No tile reaches beyond an edge, and both operands are read four at a time. */
   readonly whole: boolean;
-  /** See `Product.safeFactor`. */
-  readonly safe: boolean;
-  readonly epilogue: EpilogueParts;
   /** See `Product.sums`. Default: none. */
   readonly sums?: Summed | undefined;
   /** With `vecA`, `vecB` and `vecOut`, without an epilogue. Default: those of a kernel's only product. */

@@ -5,13 +5,12 @@ import { divide, tilesOf } from './matmul-cost.js';
 import {
   biasInFours,
   epilogueBuffers,
-  epilogueKey,
   epilogueParts,
   epilogueSpans,
   NO_EPILOGUE,
 } from './matmul-epilogue.js';
 import { sumsBuffer, sumsKey } from './matmul-operand-sums.js';
-import { inFours, inputType, outputType } from './matmul-operands.js';
+import { formKey, inFours, inputType, outputType } from './matmul-operands.js';
 import { recordInParts } from './matmul-parts.js';
 import { type Product, productUniforms, uniformsOf } from './matmul-product.js';
 import { hasWholeTiles, invocationsOf, type MatmulTile, tileStart } from './matmul-tile.js';
@@ -29,25 +28,10 @@ import {
  * memory 4 * depth * (rows + columns) bytes.
  */
 function kernelOf(parameters: TiledParameters) {
-  const {
-    tile,
-    half,
-    halfOut,
-    transposeA,
-    transposeB,
-    vecA,
-    vecB,
-    vecOut,
-    adds,
-    whole,
-    safe,
-    epilogue,
-    sums,
-  } = parameters;
+  const { tile, half, halfOut, vecA, vecB, vecOut, whole, epilogue, sums } = parameters;
   const name = `${tile.rows}x${tile.columns}x${tile.depth}/${tile.microRows}x${tile.microColumns}${whole ? ' whole' : ''}`;
-  const flags = `${transposeA ? ' aT' : ''}${transposeB ? ' bT' : ''}${vecA ? ' va' : ''}${vecB ? ' vb' : ''}${vecOut ? ' vo' : ''}${safe ? ' safe' : ''}${adds ? ' adds' : ''}${epilogueKey(epilogue)}${sumsKey(sums)}`;
   return defineKernel({
-    key: `matmul tiled ${name} ${half ? 'f16' : 'f32'}${halfOut ? ' to f16' : ''}${flags}`,
+    key: `matmul tiled ${name} ${formKey(parameters)}${sumsKey(sums)}`,
     uniforms: productUniforms,
     buffers: {
       a: readFrom(inputType(half, vecA)),

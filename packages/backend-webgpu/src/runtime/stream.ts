@@ -41,7 +41,7 @@ function neededBy(step: Step): readonly Kernel[] {
 }
 
 export interface StreamOptions {
-  /** Most bytes of free buffers kept for reuse. Default 2 GiB. */
+  /** See `PoolOptions.capBytes`. */
   readonly poolCapBytes?: number;
   /** True to hand out buffers without storage and to run nothing: the pool then counts what work would take. */
   readonly isDry?: boolean;

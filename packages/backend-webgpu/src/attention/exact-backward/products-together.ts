@@ -1,6 +1,6 @@
 import { tilesOf } from '../../primitives/matmul-cost.js';
 import { NO_EPILOGUE } from '../../primitives/matmul-epilogue.js';
-import type { Product } from '../../primitives/matmul-product.js';
+import { type Product, productUniforms, uniformsOf } from '../../primitives/matmul-product.js';
 import { hasWholeTiles, invocationsOf, type MatmulTile } from '../../primitives/matmul-tile.js';
 import {
   storeSums,
@@ -47,20 +47,8 @@ const names: Readonly<Record<'q' | 'k' | 'v', TiledNames>> = {
   v: { of: '_v', a: 'weights', b: 'gradient', out: 'd_v' },
 };
 
-/** Of one product, but for the end of the names. */
-const ofProduct = {
-  tiles: 'u32',
-  rows: 'u32',
-  inner: 'u32',
-  columns: 'u32',
-  a_batch: 'u32',
-  a_stride: 'u32',
-  b_batch: 'u32',
-  b_stride: 'u32',
-  out_batch: 'u32',
-  out_stride: 'u32',
-  b_factor: 'f32',
-} as const;
+/** Of one product, but for the end of the names. Tiles tell how many matrices there are; all terms are in one part. */
+const { batch: _matrices, terms: _terms, ...ofProduct } = { tiles: 'u32', ...productUniforms } as const;
 
 type Field = keyof typeof ofProduct;
 
@@ -244,10 +232,6 @@ export function launchTogether(
 }
 
 function fieldsOf(tile: MatmulTile, product: Product): Readonly<Record<Field, number>> {
-  const { rows, inner, columns, a, b, out, safeFactor = 1 } = product;
-  return {
-    ...{ tiles: tilesOf(tile, product), rows, inner, columns },
-    ...{ a_batch: a.batchStep, a_stride: a.stride, b_batch: b.batchStep, b_stride: b.stride },
-    ...{ out_batch: out.batchStep, out_stride: out.stride, b_factor: safeFactor },
-  };
+  const { batch: _matrices, terms: _terms, ...fields } = uniformsOf(product, product.inner);
+  return { tiles: tilesOf(tile, product), ...fields };
 }
