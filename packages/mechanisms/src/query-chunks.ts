@@ -87,12 +87,22 @@ export function attendInChunks(
   const chunks = pairChunks(call, pairs);
   if (chunks.length === 1) return attend(call);
   const { query, key, value, options } = call;
-  const inputs = { query, key, value, options };
+  return joined(chunks, { query, key, value, options }, (given, chunk) =>
+    attend(callOfChunk({ ...call, ...given }, chunk)),
+  );
+}
+
+/** The results of all chunks, each computed again in the backward pass. */
+function joined<Inputs extends { readonly query: Tensor }>(
+  chunks: readonly QueryChunk[],
+  inputs: Inputs,
+  attend: (inputs: Inputs, chunk: QueryChunk) => Tensor,
+): Tensor {
   const parts = chunks.map((chunk) =>
-    recompute((given: typeof inputs) => {
+    recompute((given: Inputs) => {
       // One chunk's work is started before the next one's is recorded.
-      query.backend.flush();
-      return attend(callOfChunk({ ...call, ...given }, chunk));
+      given.query.backend.flush();
+      return attend(given, chunk);
     }, inputs),
   );
   return concat(parts, 2);
@@ -120,14 +130,10 @@ export function attendListed<Inputs extends Listed>(
   const [batch, heads, queries, slots] = inputs.graph.shape as readonly [number, number, number, number];
   const chunks = chunksOf(queries, batch * heads * slots * width, most);
   if (chunks.length === 1) return attend(inputs);
-  const parts = chunks.map((chunk) =>
-    recompute((given: Inputs) => {
-      given.query.backend.flush();
-      const own = { query: rowsOfQueries(given.query, chunk), graph: rowsOfQueries(given.graph, chunk) };
-      return attend({ ...given, ...own });
-    }, inputs),
-  );
-  return concat(parts, 2);
+  return joined(chunks, inputs, (given, chunk) => {
+    const own = { query: rowsOfQueries(given.query, chunk), graph: rowsOfQueries(given.graph, chunk) };
+    return attend({ ...given, ...own });
+  });
 }
 
 /**

@@ -73,8 +73,8 @@ export interface Sparsefinder extends Mechanism {
  * it is entmax over all keys, and adds the predictor's loss, which moves the predictor alone: train a model with it, or
  * train only its `mechanism.*` parameters on a model trained with `entmaxAttention`. Otherwise entmax runs on the predicted
  * graph; where that covers a query's support, the result is the same. Choosing candidates compares all pairs of projections;
- * scores and values are those of the graph alone. All pairs go in chunks of queries, as those of `entmaxAttention` do. Parameters `projection` [heads, r, headDim] and, for clusters,
- * `centroids` [heads, c, r].
+ * scores and values are those of the graph alone. All pairs go in chunks of queries, as those of `entmaxAttention` do.
+ * Parameters `projection` [heads, r, headDim] and, for clusters, `centroids` [heads, c, r].
  *
  * @throws TopKError INVALID_OPTION, also for training without seeds.
  *
