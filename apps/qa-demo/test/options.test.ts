@@ -231,7 +231,7 @@ const modules: Readonly<Record<string, Exports>> = {
       readOptionalText readText recomputed residual rotated saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineEncoderLayer defineLayer dropoutLayer exact initialize parameterOf redraw
-      splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept withLosses within meanSquaredError`,
+      splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept visibleKeys withLosses within meanSquaredError`,
   },
   "nn's initializers": {
     of: nn.initializers,

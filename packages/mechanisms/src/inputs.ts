@@ -3,7 +3,6 @@ import {
   cast,
   describeValue,
   fill,
-  lt,
   max,
   min,
   reshape,
@@ -11,7 +10,7 @@ import {
   TopKError,
   where,
 } from '@topk-attention/core';
-import type { MechanismCall } from '@topk-attention/nn';
+import { type MechanismCall, visibleKeys } from '@topk-attention/nn';
 
 /** @throws TopKError INVALID_OPTION */
 export function requireWhole(where: string, name: string, value: number, minimum: number): void {
@@ -35,14 +34,6 @@ export function requireNumber(
       from === 'any' ? 'a finite number' : from === 0 ? 'a number of at least 0' : 'a positive number',
     got: describeValue(value),
   });
-}
-
-/** bool [B, 1, Lk, 1]: which keys count; undefined if all do. */
-export function visibleKeys({ key, options: { keyLengths } }: MechanismCall): Tensor | undefined {
-  if (keyLengths === undefined) return undefined;
-  const [batch, , keys] = key.shape as readonly [number, number, number];
-  const positions = reshape(arange(key.backend, keys), [1, 1, keys, 1]);
-  return lt(positions, reshape(keyLengths, [batch, 1, 1, 1]));
 }
 
 /**

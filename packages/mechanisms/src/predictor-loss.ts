@@ -21,10 +21,10 @@ import {
   topK,
   where,
 } from '@topk-attention/core';
-import { type MechanismCall, parameterOf } from '@topk-attention/nn';
+import { type MechanismCall, parameterOf, visibleKeys } from '@topk-attention/nn';
 import { perHead } from './features.js';
 import { entmaxSupport } from './graph-quality.js';
-import { shown, visibleKeys } from './inputs.js';
+import { shown } from './inputs.js';
 import { visiblePairs } from './pairs.js';
 import { type PredictorSettings, toCentroids } from './predicted-graph.js';
 import { type ChunkCall, mapPairChunks } from './query-chunks.js';

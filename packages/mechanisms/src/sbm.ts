@@ -24,9 +24,16 @@ import {
   where,
   zeros,
 } from '@topk-attention/core';
-import { addLoss, initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
+import {
+  addLoss,
+  initializers,
+  type Mechanism,
+  type MechanismCall,
+  parameterOf,
+  visibleKeys,
+} from '@topk-attention/nn';
 import { perHead } from './features.js';
-import { requireNumber, requireWhole, shown, visibleKeys } from './inputs.js';
+import { requireNumber, requireWhole, shown } from './inputs.js';
 import { attendListed } from './query-chunks.js';
 import { seedOfCall } from './random.js';
 import { notSoftmax } from './refusals.js';

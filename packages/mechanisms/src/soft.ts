@@ -28,8 +28,14 @@ import {
   transpose,
   where,
 } from '@topk-attention/core';
-import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
-import { requireNumber, requireWhole, shown, visibleKeys } from './inputs.js';
+import {
+  initializers,
+  type Mechanism,
+  type MechanismCall,
+  parameterOf,
+  visibleKeys,
+} from '@topk-attention/nn';
+import { requireNumber, requireWhole, shown } from './inputs.js';
 import { identityLike, newtonInverse } from './newton-inverse.js';
 import { notSoftmax } from './refusals.js';
 

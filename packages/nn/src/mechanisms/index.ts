@@ -11,3 +11,4 @@ export type {
   MechanismStep,
 } from './mechanism.js';
 export { type PerformerOptions, performer } from './performer.js';
+export { visibleKeys } from './visible-keys.js';

@@ -1,12 +1,10 @@
 import {
   aNumber,
-  arange,
   cast,
   describeValue,
   type LinearAttentionOptions,
   type LinearAttentionState,
   linearAttention,
-  lt,
   mul,
   type OptionKinds,
   oneOf,
@@ -21,6 +19,7 @@ import { parameterOf } from '../context.js';
 import { requireWhole } from '../require.js';
 import type { Mechanism, MechanismCall } from './mechanism.js';
 import { orthogonalFeatures, reluFeatures, softmaxFeatures } from './random-features.js';
+import { visibleKeys } from './visible-keys.js';
 
 export interface PerformerOptions {
   /** Random features: more approximate softmax better, at a higher cost. Default 256. */
@@ -181,12 +180,4 @@ function scaledInputs(call: MechanismCall): Features & { directions: Tensor } {
 function hideKeys(call: MechanismCall, x: Tensor): Tensor {
   const visible = visibleKeys(call);
   return visible === undefined ? x : where(visible, x, 0);
-}
-
-/** bool [B, 1, Lk, 1]: which keys are no padding; undefined if all. */
-function visibleKeys({ key, options: { keyLengths } }: MechanismCall): Tensor | undefined {
-  if (keyLengths === undefined) return undefined;
-  const [batch, , keys] = key.shape as readonly [number, number, number];
-  const positions = reshape(arange(key.backend, keys), [1, 1, keys, 1]);
-  return lt(positions, reshape(keyLengths, [batch, 1, 1, 1]));
 }
