@@ -9,7 +9,6 @@ import {
   shownPath,
   writeFileAtomically,
 } from '@topk-attention/app-kit/node';
-import { TopKError } from '@topk-attention/core';
 import { readBench } from '../bench/result.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { retrievalsJson, retrievalTable } from '../needles/tables.js';
@@ -38,7 +37,7 @@ export interface ReportOptions {
 
 /** `report`: what the runs showed, as a page and as Markdown. */
 export function reportCommand(io: Io): CommandUnknownOpts {
-  return new Command('report')
+  const command = new Command('report')
     .summary('one page and one Markdown file of all runs')
     .description('Tables and charts of all runs, as one self-contained page and as Markdown.')
     .usage('[--runs DIR[,DIR]] [--bench FILE[,FILE]] [options]')
@@ -55,16 +54,12 @@ export function reportCommand(io: Io): CommandUnknownOpts {
     )
     .option('--separate', 'a table for each configuration of a task')
     .option('--out <DIR>', 'folder for lra.html, lra.md and lra.svg', 'report')
-    .addHelpText('after', notes)
-    .action(({ runs = [], ...options }) => {
-      if (runs.length === 0 && options.bench === undefined) {
-        throw new TopKError('INVALID_OPTION', 'report: nothing to report', {
-          expected: '--runs, --bench or both',
-          got: 'neither',
-        });
-      }
-      report({ ...options, runs }, io);
-    });
+    .addHelpText('after', notes);
+  return command.action(({ runs = [], ...options }) => {
+    if (runs.length === 0 && options.bench === undefined)
+      command.error('nothing to report: name --runs, --bench or both');
+    report({ ...options, runs }, io);
+  });
 }
 
 /** Writes the report of run folders, and prints its tables. */

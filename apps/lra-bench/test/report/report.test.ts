@@ -230,6 +230,6 @@ test('a report of benchmarks alone, or of nothing', async () => {
   expect((await lra(['report', '--bench', file, '--out', out])).code).toBe(0);
   expect(readFileSync(join(out, 'lra.svg'), 'utf8')).toContain('By length: time, forward');
   const { code, message } = await errorOf(['report', '--out', out]);
-  expect(code).toBe('INVALID_OPTION');
+  expect(code).toBe('USAGE');
   expect(message).toContain('nothing to report');
 });
