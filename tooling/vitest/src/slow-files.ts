@@ -54,7 +54,7 @@ export const slowFiles: Readonly<Record<string, Readonly<Record<string, number>>
     'cases/faults': 16,
     properties: 28,
     'reference-settings': 32,
-    'write-a-backend': 38,
+    'write-a-backend': 80,
   },
   // Further sizes, options and paths. SwiftShader compiles each kernel for seconds.
   webgpu: {
