@@ -1,6 +1,7 @@
 import { TopKError } from '@topk-attention/core';
 import { BindGroups } from './bind-groups.js';
 import { packBlocks } from './blocks.js';
+import { CalmWaiting } from './calm-waiting.js';
 import type { CommandContext } from './commands.js';
 import { DryBuffer } from './dry-buffer.js';
 import { Encoding } from './encoding.js';
@@ -65,6 +66,7 @@ export class Stream {
   readonly #context: CommandContext & { destroyLater(buffer: GPUBuffer): void };
   readonly #readback: Readback;
   readonly #failure = new Failure();
+  readonly #waiting = new CalmWaiting();
   #steps: Step[] = [];
   /** While steps are recorded for replays: the steps since recording began. */
   #recorded: Step[] | undefined;
@@ -72,7 +74,7 @@ export class Stream {
   #capture: Capture | undefined;
   #submitted: Promise<void> = Promise.resolve();
   /** Submissions that wait for pipelines. */
-  #waiting = 0;
+  #delayed = 0;
   readonly #scopes: ErrorScopes;
   #blocks: GPUBuffer | undefined;
   #launches = 0;
@@ -309,11 +311,11 @@ export class Stream {
         if (this.pipelines.ready(kernel) === undefined) missing.push(kernel);
       }
     }
-    if (missing.length === 0 && this.#waiting === 0) {
+    if (missing.length === 0 && this.#delayed === 0) {
       this.#submit(steps);
       return;
     }
-    this.#waiting++;
+    this.#delayed++;
     this.#submitted = this.#submitted.then(async () => {
       try {
         await Promise.all(missing.map((kernel) => this.pipelines.get(kernel)));
@@ -321,7 +323,7 @@ export class Stream {
       } catch (error) {
         this.#failWith(error);
       } finally {
-        this.#waiting--;
+        this.#delayed--;
       }
     });
   }
@@ -329,7 +331,7 @@ export class Stream {
   /** Waits until everything recorded so far is with the device's queue. Rejects after a failure. */
   async submitted(): Promise<void> {
     this.flush();
-    await this.#failure.guard(this.#submitted);
+    await this.#waiting.during(this.#failure.guard(this.#submitted));
     this.#failure.throwIfFailed();
   }
 
@@ -366,10 +368,11 @@ export class Stream {
   async close(): Promise<void> {
     this.fail(new TopKError('DISPOSED', 'webgpu: the backend was disposed of'));
     // Destroying buffers or the device under running work has crashed a process at exit.
-    await Promise.race([
+    const ended = Promise.race([
       this.device.queue.onSubmittedWorkDone().catch(() => {}),
       this.device.lost.then(() => {}),
     ]);
+    await this.#waiting.during(ended);
     this.pool.destroy();
     this.#readback.destroy();
     this.#blocks?.destroy();
@@ -393,7 +396,8 @@ export class Stream {
   /** Waits for a promise of the engine and for the error scopes that are currently open. */
   async #answered<T>(promise: Promise<T>): Promise<T> {
     try {
-      const [value] = await this.#failure.guard(Promise.all([promise, ...this.#scopes.open]));
+      const answers = Promise.all([promise, ...this.#scopes.open]);
+      const [value] = await this.#waiting.during(this.#failure.guard(answers));
       this.#failure.throwIfFailed();
       return value;
     } catch (error) {
