@@ -6,11 +6,13 @@ import {
   exact,
   feedForwardLayer,
   type Initializer,
+  inference,
   initialize,
   type Layer,
   type Mechanism,
   type ParameterTree,
   performer,
+  type Run,
   topK,
 } from '@topk-attention/nn';
 import type { Direction, StudyName, WayName } from './result.js';
@@ -49,6 +51,8 @@ export interface Prepared {
 
 const WIDTH = 768;
 const HEADS = 12;
+/** For the hidden units of some tokens, where a feed-forward layer uses all units. */
+const DENSE_BYTES = 2 ** 31;
 /** Features of Performer, as in the paper. */
 const FEATURES = 256;
 
@@ -79,13 +83,15 @@ export const studies: { readonly [name in StudyName]: Study } = {
     name: 'feed-forward',
     title: 'One feed-forward layer',
     varies: 'hidden units',
-    about: 'Width 768, 262,144 tokens, ReLU, no bias; top-k keeps 512 units per token.',
+    about:
+      'Width 768, 262,144 tokens, ReLU, no bias; exact takes as many tokens at a time as fit 2 GiB; top-k keeps 512 units per token.',
     xs: [2048, 4096, 8192, 16_384, 32_768, 65_536],
-    ways: ['exact', 'top-k'],
+    ways: ['whole', 'exact', 'top-k'],
     directions: both,
     make: (backend, way, x, { k, tokens }) => {
       const layer = feedForwardLayer({ width: WIDTH, hidden: x, bias: false, ...(way === 'top-k' && { k }) });
-      return ofLayer(backend, layer, [1, tokens, WIDTH]);
+      const run = way === 'exact' ? { ...inference, budgetBytes: DENSE_BYTES } : inference;
+      return ofLayer(backend, layer, [1, tokens, WIDTH], run);
     },
   },
   model: {
@@ -151,7 +157,7 @@ function mechanism(way: WayName, k: number): Mechanism {
   }
 }
 
-function ofLayer(backend: Backend, layer: Layer, shape: readonly number[]): Prepared {
+function ofLayer(backend: Backend, layer: Layer, shape: readonly number[], run: Run = inference): Prepared {
   const declared = Object.entries(layer.parameters).map(([name, one]) => {
     return [name, { ...one, initializer: drawnOnce(one.initializer) }] as const;
   });
@@ -160,7 +166,7 @@ function ofLayer(backend: Backend, layer: Layer, shape: readonly number[]): Prep
     tensors: { ...parameters, input: wave(backend, shape, 4) },
     apply: ({ input, ...rest }) => {
       if (input === undefined) throw new TopKError('MISSING_WEIGHT', 'a study without an input');
-      return scope(() => layer.apply(contextOf(rest), input));
+      return scope(() => layer.apply(contextOf(rest, run), input));
     },
   };
 }
