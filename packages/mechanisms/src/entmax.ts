@@ -109,8 +109,9 @@ function lengthOf(part: Tensor): Tensor {
 
 /**
  * Softmax replaced by entmax with alpha = 1.5 (Peters et al., 2019): most weights of a trained row are exactly 0. What
- * `sparsefinder` predicts the graph of. Queries go in chunks of at most 2^24 pairs over all examples and heads, which are
- * computed again in the backward pass: memory is linear in the length, besides a few tensors of 64 MiB.
+ * `sparsefinder` predicts the graph of. Queries go in chunks of at most 2^24 pairs over all examples and heads, 2^27 on large
+ * devices with WebGPU, fewer with a run's `budgetBytes`. Chunks are computed again in the backward pass: memory is linear
+ * in the length, besides a few tensors of 64 or 512 MiB.
  *
  * @example
  * const layer = attentionLayer({ width: 64, heads: 4, mechanism: entmaxAttention() });
