@@ -17,7 +17,7 @@ import {
   where,
 } from '@topk-attention/core';
 import type { MechanismCall } from '@topk-attention/nn';
-import { entmax15 } from './entmax.js';
+import { entmax15 } from './entmax15.js';
 import { shown } from './inputs.js';
 import { visiblePairs } from './pairs.js';
 import { mapPairChunks, rowsOfQueries } from './query-chunks.js';
@@ -50,10 +50,11 @@ export function entmaxSupport(call: MechanismCall): Tensor {
         const scores = scope(() => {
           const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
           const query = mul(cast(call.query, 'f32'), scale);
-          const products = matmul(query, shown(call, call.key), { transposeB: true });
-          return visible === undefined ? products : where(visible, products, Number.NEGATIVE_INFINITY);
+          return matmul(query, shown(call, call.key), { transposeB: true });
         });
-        return lt(0, entmax15(scores));
+        const weights = entmax15(scores, visible);
+        scores.dispose();
+        return lt(0, weights);
       });
       return { outputs: [made], saved: [] };
     },
