@@ -192,6 +192,11 @@ onGpu('randomBits are those of core', async (harness) => {
     [2 ** 32 + 12345, [2, 0, 100, 3], [2, 3, 5]],
     [Number.MAX_SAFE_INTEGER, [1, 0, 2 ** 32 - 3, 0], [2, 2, 3, 40]],
     [3, [0, 0, 0, 0], [0, 4]],
+    // Four words at a time, also where the counter wraps, and rows that are not fours.
+    [9, [0, 5, 2, 8], [2, 1, 3, 68]],
+    [10, [0, 0, 0, 2 ** 32 - 4], [1, 1, 2, 12]],
+    [11, [0, 0, 0, 6], [1, 2, 2, 12]],
+    [12, [0, 0, 0, 4], [1, 2, 2, 10]],
   ] as const) {
     const out = harness.empty(shape, 'i32');
     recordRandomBits(harness.stream, seed, offset, out);
