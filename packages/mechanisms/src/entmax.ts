@@ -1,9 +1,9 @@
-import { cast, mul, scope, type Tensor } from '@topk-attention/core';
+import { cast, matmul, mul, scope, type Tensor } from '@topk-attention/core';
 import type { Mechanism, MechanismCall } from '@topk-attention/nn';
 import { entmax15 } from './entmax15.js';
 import { shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
-import { pairAttention } from './pairs.js';
+import { pairAttention, visiblePairs } from './pairs.js';
 import { attendInChunks, type ChunkCall } from './query-chunks.js';
 import { notSoftmax } from './refusals.js';
 
@@ -33,7 +33,18 @@ export function attendAll(call: MechanismCall, pairs?: number): Tensor {
 
 /** The same of all queries at once, in f32. */
 function attendChunk(call: ChunkCall): Tensor {
+  return pairAttention(call, scaledQuery(call), shown(call, call.key), { weigh: entmax15 });
+}
+
+function scaledQuery(call: MechanismCall): Tensor {
   const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
-  const query = mul(cast(call.query, 'f32'), scale);
-  return pairAttention(call, query, shown(call, call.key), { weigh: entmax15 });
+  return mul(cast(call.query, 'f32'), scale);
+}
+
+/** The weights of all pairs of a chunk of queries, f32 [B, heads, Lq, Lk]; without biases, dropout and grouped heads. */
+export function entmaxWeights(call: MechanismCall): Tensor {
+  return scope(() => {
+    const scores = scope(() => matmul(scaledQuery(call), shown(call, call.key), { transposeB: true }));
+    return entmax15(scores, visiblePairs(call));
+  });
 }

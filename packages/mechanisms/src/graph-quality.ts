@@ -7,7 +7,6 @@ import {
   le,
   logicalAnd,
   lt,
-  matmul,
   mul,
   putAlong,
   reshape,
@@ -17,8 +16,7 @@ import {
   where,
 } from '@topk-attention/core';
 import type { MechanismCall } from '@topk-attention/nn';
-import { entmax15 } from './entmax15.js';
-import { shown } from './inputs.js';
+import { entmaxWeights } from './entmax.js';
 import { visiblePairs } from './pairs.js';
 import { mapPairChunks, rowsOfQueries } from './query-chunks.js';
 
@@ -45,17 +43,7 @@ export function entmaxSupport(call: MechanismCall): Tensor {
     'entmaxSupport',
     [call.query, call.key],
     () => {
-      const made = scope(() => {
-        const visible = visiblePairs(call);
-        const scores = scope(() => {
-          const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
-          const query = mul(cast(call.query, 'f32'), scale);
-          return matmul(query, shown(call, call.key), { transposeB: true });
-        });
-        const weights = entmax15(scores, visible);
-        scores.dispose();
-        return lt(0, weights);
-      });
+      const made = scope(() => lt(0, entmaxWeights(call)));
       return { outputs: [made], saved: [] };
     },
     () => [undefined, undefined],

@@ -260,6 +260,32 @@ describe('graphs in chunks are those of all queries', () => {
     });
   }
 
+  test('keys are drawn evenly, one of the support and one of the others, independently', async () => {
+    const rows = 6000;
+    // Keys 1, 4 and 6 are the support, key 5 is hidden.
+    const scores = Float64Array.from({ length: 8 }, (_, key) => ([1, 4, 6].includes(key) ? 3 : 0));
+    const call = callOf(
+      {
+        query: tensor(backend, new Float64Array(rows).fill(1), [1, 1, rows, 1]),
+        key: tensor(backend, scores, [1, 1, 8, 1]),
+        value: zeros(backend, [1, 1, 8, 1]),
+      },
+      { mask: tensor(backend, [true, true, true, true, true, false, true, true], [1, 1, 1, 8]) },
+    );
+    const [positive, negative] = await Promise.all(drawnPairs(call, 4).map((one) => one.data()));
+    const counts = new Map<string, number>();
+    for (const [row, key] of Array.from(positive as ArrayLike<number>).entries()) {
+      const pair = `${key} ${negative?.[row]}`;
+      counts.set(pair, (counts.get(pair) ?? 0) + 1);
+    }
+    const pairsOf = [1, 4, 6].flatMap((key) => [0, 2, 3, 7].map((other) => `${key} ${other}`));
+    expect([...counts.keys()].sort()).toEqual(pairsOf.sort());
+    // Chi-squared of 11 degrees: above 31 once in a thousand.
+    const expected = rows / pairsOf.length;
+    const apart = [...counts.values()].reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+    expect(apart).toBeLessThan(31);
+  });
+
   test('entmax over a graph', async () => {
     const graph = predictedGraph(callOf(tensors, {}, context), { ...settings, by: 'buckets' });
     const run = (of: ParameterTree, most?: number): Tensor => {
