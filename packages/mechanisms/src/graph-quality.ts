@@ -38,7 +38,7 @@ export interface GraphQuality {
 }
 
 /** bool [B, heads, Lq, Lk]: where entmax over all keys is not 0. It has no gradient. */
-export function entmaxSupport(call: MechanismCall): Tensor {
+function entmaxSupport(call: MechanismCall): Tensor {
   const [support] = custom(
     'entmaxSupport',
     [call.query, call.key],
