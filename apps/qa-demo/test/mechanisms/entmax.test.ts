@@ -1,13 +1,24 @@
-import { type Backend, grad, mul, type Shape, sum, type Tensor, tensor } from '@topk-attention/core';
+import {
+  type Backend,
+  dropout,
+  grad,
+  mul,
+  pullback,
+  type Shape,
+  scope,
+  sum,
+  type Tensor,
+  tensor,
+} from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { entmax15 } from '@topk-attention/mechanisms';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
-import { createWebGpuBackend } from '@topk-attention/webgpu';
+import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { afterAll, beforeAll, expect } from 'vitest';
 
 const software = softwareGpuAvailability();
-let backend: Backend;
+let backend: WebGpuBackend;
 
 beforeAll(async () => {
   if (software.available) backend = await createWebGpuBackend({ onWarning: () => {} });
@@ -59,3 +70,33 @@ for (const [shape, mask, spread] of [
     }
   });
 }
+
+optional(
+  'a launch for the weights, one for their dropout, and one each for their gradients',
+  software,
+  async () => {
+    const [shape, mask] = [
+      [2, 2, 9, 300],
+      [2, 1, 1, 300],
+    ] as const;
+    const z = tensor(backend, wave(2 * 2 * 9 * 300, 0.7), shape);
+    const visible = tensor(
+      backend,
+      wave(600, 2.1).map((one) => one > -0.5),
+      mask,
+    );
+    const pulled = (): void =>
+      scope(() => {
+        const { output, backward, dispose } = pullback((of: Tensor) => {
+          const weights = entmax15(of, visible);
+          return dropout(weights, { rate: 0.1, seed: 3, offset: [0, 0, 4, 0] });
+        }, z);
+        backward(output);
+        dispose();
+      });
+    const before = backend.statistics().launches;
+    pulled();
+    await z.data();
+    expect(backend.statistics().launches - before).toBe(4);
+  },
+);
