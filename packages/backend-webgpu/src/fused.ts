@@ -10,6 +10,7 @@ import { crossEntropies, crossEntropyGradients } from './primitives/cross-entrop
 import { elementDropout } from './primitives/dropout.js';
 import { elementwiseLists } from './primitives/elementwise-list.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
+import { entmaxes, entmaxGradients } from './primitives/entmax.js';
 import { linearLayers } from './primitives/linear.js';
 import { linearGradients } from './primitives/linear-gradient.js';
 import { normGradients, norms } from './primitives/norm.js';
@@ -90,6 +91,8 @@ export function fusedOperations(
     sumSquares: guarded(sumsOfSquares(stream, facts, tracked)),
     crossEntropy: guarded(crossEntropies(stream, facts, tracked)),
     crossEntropyGradient: guarded(crossEntropyGradients(stream, facts, tracked)),
+    entmax15: guarded(entmaxes(stream, facts, tracked)),
+    entmax15Gradient: guarded(entmaxGradients(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),
   };
 }

@@ -1,11 +1,12 @@
 import type { DeviceLimits } from '@topk-attention/core/backend';
-import type { DeviceFacts } from './runtime/facts.js';
+import { type DeviceFacts, isLarge } from './runtime/facts.js';
 
 /** What core's planner may assume. Chunks of the composed path: large launches on a GPU, short ones on a CPU. */
 export function limitsOf(facts: DeviceFacts): DeviceLimits {
   return {
     // Fused operations and large element-wise ones bind parts; a primitive that cannot do so reports it itself.
     maxBufferBytes: facts.bufferBytes,
+    ...(isLarge(facts) && !facts.isSoftware && { chunkTensorBytes: 2 ** 29 }),
     targetScratchBytes: facts.isSoftware ? 2 ** 22 : 2 ** 26,
     minQueryChunk: 1,
     maxQueryChunk: 4096,

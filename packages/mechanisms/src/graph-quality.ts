@@ -7,7 +7,6 @@ import {
   le,
   logicalAnd,
   lt,
-  matmul,
   mul,
   putAlong,
   reshape,
@@ -17,8 +16,7 @@ import {
   where,
 } from '@topk-attention/core';
 import type { MechanismCall } from '@topk-attention/nn';
-import { entmax15 } from './entmax.js';
-import { shown } from './inputs.js';
+import { entmaxWeights } from './entmax.js';
 import { visiblePairs } from './pairs.js';
 import { mapPairChunks, rowsOfQueries } from './query-chunks.js';
 
@@ -40,21 +38,12 @@ export interface GraphQuality {
 }
 
 /** bool [B, heads, Lq, Lk]: where entmax over all keys is not 0. It has no gradient. */
-export function entmaxSupport(call: MechanismCall): Tensor {
+function entmaxSupport(call: MechanismCall): Tensor {
   const [support] = custom(
     'entmaxSupport',
     [call.query, call.key],
     () => {
-      const made = scope(() => {
-        const visible = visiblePairs(call);
-        const scores = scope(() => {
-          const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
-          const query = mul(cast(call.query, 'f32'), scale);
-          const products = matmul(query, shown(call, call.key), { transposeB: true });
-          return visible === undefined ? products : where(visible, products, Number.NEGATIVE_INFINITY);
-        });
-        return lt(0, entmax15(scores));
-      });
+      const made = scope(() => lt(0, entmaxWeights(call)));
       return { outputs: [made], saved: [] };
     },
     () => [undefined, undefined],

@@ -1,5 +1,5 @@
-import { gatherRows, le, matmul, reshape, scope, type Tensor, where } from '@topk-attention/core';
-import { entmax15 } from './entmax.js';
+import { gatherRows, le, matmul, reshape, scope, type Tensor } from '@topk-attention/core';
+import { entmax15 } from './entmax15.js';
 import { attendListed } from './query-chunks.js';
 
 /**
@@ -41,7 +41,10 @@ function overListed({ query, key, value, graph }: ListedKeys): Tensor {
   };
   const rows = reshape(query, [groups * queries, 1, width]);
   const products = scope(() => matmul(rows, listed(key, width), { transposeB: true }));
-  const scores = where(le(0, graph), reshape(products, graph.shape), Number.NEGATIVE_INFINITY);
-  const weights = reshape(entmax15(scores), [groups * queries, 1, slots]);
+  const weights = reshape(entmax15(reshape(products, graph.shape), le(0, graph)), [
+    groups * queries,
+    1,
+    slots,
+  ]);
   return reshape(matmul(weights, listed(value, valueDim)), [batch, heads, queries, valueDim]);
 }

@@ -3,6 +3,7 @@ import {
   arange,
   cast,
   div,
+  dropout,
   eq,
   gatherRows,
   le,
@@ -10,7 +11,6 @@ import {
   lt,
   matmul,
   max,
-  mul,
   relativePositionBucket,
   reshape,
   scope,
@@ -24,9 +24,6 @@ import {
 import type { MechanismCall, MechanismOptions } from '@topk-attention/nn';
 import { shown } from './inputs.js';
 import { type ChunkCall, startOf } from './query-chunks.js';
-import { uniformNoise } from './random.js';
-
-type Dropping = NonNullable<MechanismOptions['dropout']>;
 
 export interface PairWeights {
   /** Weights of scores [B, heads, Lq, Lk]; `visible` is true where a key is visible, undefined if all are. */
@@ -60,15 +57,16 @@ export function pairAttention(call: ChunkCall, query: Tensor, key: Tensor, setti
 }
 
 function pairWeights(call: ChunkCall, query: Tensor, key: Tensor, { weigh, floor }: PairWeights): Tensor {
-  const { dropout } = call.options;
+  const { dropout: dropping } = call.options;
   return scope(() => {
     const visible = visiblePairs(call);
     const scores = pairScores(call, query, key);
     const all = weigh(scores, visible);
     scores.dispose();
     const weights = floor === undefined ? all : scope(() => normalised(all, visible, floor));
-    if (dropout === undefined || dropout.rate === 0) return weights;
-    return dropped(weights, dropout, call.firstQuery ?? 0);
+    if (dropping === undefined || dropping.rate === 0) return weights;
+    // By its place in the whole call: the same again in the backward pass, and in chunks of any size.
+    return dropout(weights, { ...dropping, offset: [0, 0, call.firstQuery ?? 0, 0] });
   });
 }
 
@@ -99,15 +97,6 @@ function pairScores(call: MechanismCall, query: Tensor, key: Tensor): Tensor {
 function freeing(before: Tensor, after: Tensor): Tensor {
   before.dispose();
   return after;
-}
-
-/** Each weight is dropped by its place in the whole call: the same again in the backward pass, and in chunks of any size. */
-function dropped(weights: Tensor, { rate, seed }: Dropping, firstQuery: number): Tensor {
-  return scope(() => {
-    const kept = scope(() => le(rate, uniformNoise(weights.backend, seed, 0, weights.shape, firstQuery)));
-    const scaled = mul(weights, 1 / (1 - rate));
-    return where(kept, scaled, 0);
-  });
 }
 
 /** bool that broadcasts to [B, heads, Lq, Lk]: which keys each query sees; undefined if all. */

@@ -4,10 +4,12 @@ import {
   concat,
   custom,
   div,
+  elementwiseProgram,
+  eq,
   gatherRows,
   le,
   logicalAnd,
-  logicalNot,
+  mapElements,
   max,
   maxOver,
   mean,
@@ -18,17 +20,18 @@ import {
   sub,
   sum,
   type Tensor,
+  terms,
   topK,
   where,
 } from '@topk-attention/core';
 import { type MechanismCall, parameterOf, visibleKeys } from '@topk-attention/nn';
+import { entmaxWeights } from './entmax.js';
 import { perHead } from './features.js';
-import { entmaxSupport } from './graph-quality.js';
 import { shown } from './inputs.js';
 import { visiblePairs } from './pairs.js';
 import { type PredictorSettings, toCentroids } from './predicted-graph.js';
 import { type ChunkCall, mapPairChunks } from './query-chunks.js';
-import { detached, uniformNoise } from './random.js';
+import { detached, randomWords } from './random.js';
 
 interface LossSettings extends Pick<PredictorSettings, 'by'> {
   readonly margin: number;
@@ -92,23 +95,30 @@ export function drawnPairs(
   return [positive as Tensor, negative as Tensor];
 }
 
+/** Below all random words. */
+const NONE = -(2 ** 33);
+
+/** The word of a pair among those of its kind. */
+const ranks = elementwiseProgram({ inputs: ['weight', 'word'] }, ({ weight, word }) => ({
+  positive: terms.choose(weight, word, NONE),
+  negative: terms.choose(weight, NONE, word),
+}));
+
+/** The pair of the largest random word is drawn: keys of the support and others share words, as no key is both. */
 function drawnOfChunk(call: ChunkCall, seed: number): readonly [positive: Tensor, negative: Tensor] {
-  const support = entmaxSupport(call);
-  const drawn = (pairs: Tensor, stream: number): Tensor =>
-    scope(() => {
-      const noise = uniformNoise(pairs.backend, seed, stream, pairs.shape, call.firstQuery);
-      const ranked = where(pairs, noise, Number.NEGATIVE_INFINITY);
-      noise.dispose();
-      return topK(ranked, 1).indices;
-    });
-  const positive = drawn(support, 0);
-  const others = scope(() => {
-    const none = logicalNot(support);
-    const visible = visiblePairs(call);
-    return visible === undefined ? none : logicalAnd(none, visible);
-  });
-  support.dispose();
-  return [positive, drawn(others, 1)];
+  const weight = entmaxWeights(call);
+  const word = randomWords(weight.backend, seed, 0, weight.shape, call.firstQuery);
+  const { positive, negative } = mapElements(ranks, { weight, word });
+  for (const one of [weight, word]) one.dispose();
+  const visible = visiblePairs(call);
+  const others = visible === undefined ? negative : where(visible, negative, NONE);
+  return [largest(positive), largest(others)];
+}
+
+/** The place of the largest number of each row, -1 if it is `NONE`. */
+function largest(ranked: Tensor): Tensor {
+  const { indices, values } = topK(ranked, 1);
+  return where(eq(values, NONE), -1, indices);
 }
 
 /** Squared distance of each query to its key [B, heads, Lq, 1]. */

@@ -1,12 +1,28 @@
-import { concat, narrow, recompute, scope, type Tensor } from '@topk-attention/core';
-import type { MechanismCall } from '@topk-attention/nn';
+import { type Backend, concat, narrow, recompute, scope, type Tensor } from '@topk-attention/core';
+import type { MechanismCall, Run } from '@topk-attention/nn';
 
 /**
- * Most pairs of a query and a key, over all examples and heads, that are in memory at a time: 64 MiB for a tensor of their
- * scores. Smaller chunks take less memory and more launches for the same work. Where a pair has more than one number, it is
- * a bound of those numbers.
+ * Pairs of a query and a key, over all examples and heads, that are in memory at a time wherever the backend asks for no
+ * more: 64 MiB for a tensor of their scores. Also the most that the backward pass keeps instead of computing them again.
  */
 export const PAIRS_AT_A_TIME: number = 2 ** 24;
+
+/** Tensors of a chunk's pairs that are in memory at a time, with gradients: a part of a budget each. */
+const TENSORS_AT_A_TIME = 8;
+
+/**
+ * Most pairs of a query and a key, over all examples and heads, that are in memory at a time. Smaller chunks take less
+ * memory and more launches for the same work: the backend's limits say how large a tensor may be for that, and a run's
+ * budget may allow less. Where a pair has more than one number, it is a bound of those numbers.
+ */
+export function pairsAtATime(
+  { capabilities: { limits } }: Backend,
+  { budgetBytes = Number.POSITIVE_INFINITY }: Pick<Run, 'budgetBytes'> = {},
+): number {
+  const tensorBytes = limits.chunkTensorBytes ?? 4 * PAIRS_AT_A_TIME;
+  const most = Math.min(tensorBytes, limits.maxBufferBytes, budgetBytes / TENSORS_AT_A_TIME);
+  return Math.max(1, Math.floor(most / 4));
+}
 
 /** Some of the queries: `size` from `start` on. */
 export interface QueryChunk {
@@ -36,10 +52,20 @@ export function chunksOf(queries: number, perQuery: number, most: number): reado
   }));
 }
 
+/** Pairs of a query, over all examples and heads. */
+function perQuery({ query, key }: MechanismCall): number {
+  const [batch, heads] = query.shape as readonly [number, number];
+  return batch * heads * (key.shape[2] as number);
+}
+
 /** Chunks of a call that compares all queries with all keys. */
-function pairChunks({ query, key }: MechanismCall, pairs: number): readonly QueryChunk[] {
-  const [batch, heads, queries] = query.shape as readonly [number, number, number];
-  return chunksOf(queries, batch * heads * (key.shape[2] as number), pairs);
+function pairChunks(call: MechanismCall, pairs: number): readonly QueryChunk[] {
+  return chunksOf(call.query.shape[2] as number, perQuery(call), pairs);
+}
+
+/** Whether the backward pass may keep what the only chunk computed: the memory of all layers. */
+function isKept([first, ...others]: readonly QueryChunk[], numbers: number): boolean {
+  return others.length === 0 && (first?.size ?? 0) * numbers <= PAIRS_AT_A_TIME;
 }
 
 /** The place of the first query among the keys. */
@@ -73,8 +99,9 @@ function callOfChunk(call: MechanismCall, chunk: QueryChunk): ChunkCall {
 }
 
 /**
- * What `attend` gives for all queries, [B, heads, Lq, D], some of them at a time. With several chunks each is computed again
- * in the backward pass (core's `recompute`), so that the scores of one chunk alone are in memory.
+ * What `attend` gives for all queries, [B, heads, Lq, D], some of them at a time. Several chunks, or a large one, are computed
+ * again in the backward pass (core's `recompute`), so that the scores of one chunk alone are in memory, and between the
+ * passes those of none.
  *
  * @param attend uses no tensors that a layer made but those of its call
  * @param pairs most pairs of a chunk
@@ -82,11 +109,11 @@ function callOfChunk(call: MechanismCall, chunk: QueryChunk): ChunkCall {
 export function attendInChunks(
   call: MechanismCall,
   attend: (call: ChunkCall) => Tensor,
-  pairs: number = PAIRS_AT_A_TIME,
+  pairs: number = pairsAtATime(call.query.backend, call.context),
 ): Tensor {
   const chunks = pairChunks(call, pairs);
-  if (chunks.length === 1) return attend(call);
   const { query, key, value, options } = call;
+  if (isKept(chunks, perQuery(call))) return attend(call);
   return joined(chunks, { query, key, value, options }, (given, chunk) =>
     attend(callOfChunk({ ...call, ...given }, chunk)),
   );
@@ -125,11 +152,12 @@ export function attendListed<Inputs extends Listed>(
   inputs: Inputs,
   width: number,
   attend: (inputs: Inputs) => Tensor,
-  most: number = PAIRS_AT_A_TIME,
+  most: number = pairsAtATime(inputs.query.backend),
 ): Tensor {
   const [batch, heads, queries, slots] = inputs.graph.shape as readonly [number, number, number, number];
-  const chunks = chunksOf(queries, batch * heads * slots * width, most);
-  if (chunks.length === 1) return attend(inputs);
+  const numbers = batch * heads * slots * width;
+  const chunks = chunksOf(queries, numbers, most);
+  if (isKept(chunks, numbers)) return attend(inputs);
   return joined(chunks, inputs, (given, chunk) => {
     const own = { query: rowsOfQueries(given.query, chunk), graph: rowsOfQueries(given.graph, chunk) };
     return attend({ ...given, ...own });
@@ -144,7 +172,7 @@ export function attendListed<Inputs extends Listed>(
 export function mapPairChunks<R extends readonly Tensor[]>(
   call: MechanismCall,
   body: (call: ChunkCall, chunk: QueryChunk) => R,
-  pairs: number = PAIRS_AT_A_TIME,
+  pairs: number = pairsAtATime(call.query.backend, call.context),
 ): readonly R[] {
   return pairChunks(call, pairs).map((chunk) => {
     call.query.backend.flush();

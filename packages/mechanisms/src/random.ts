@@ -28,20 +28,25 @@ export function seedOfCall({ context, path }: MechanismCall, evaluationSeed: num
 }
 
 /**
- * Uniform numbers in [0, 1] for elements [B, heads, L, n], by seed and place.
+ * Random words as numbers from -2^31 to 2^31, f32 [B, heads, L, n], by seed and place.
  *
  * @param stream below 64: another one for each use of a seed
  * @param start the place of the first row of L
  */
-export function uniformNoise(
+export function randomWords(
   backend: Backend,
   seed: number,
   stream: number,
   shape: readonly number[],
   start = 0,
 ): Tensor {
+  return scope(() => cast(randomBits(backend, seed, shape, [stream * 2 ** 24, 0, start, 0]), 'f32'));
+}
+
+/** Uniform numbers in [0, 1], made of the words. */
+export function uniformNoise(...of: Parameters<typeof randomWords>): Tensor {
   return scope(() => {
-    const words = scope(() => cast(randomBits(backend, seed, shape, [stream * 2 ** 24, 0, start, 0]), 'f32'));
+    const words = randomWords(...of);
     return add(
       scope(() => mul(words, 2 ** -32)),
       0.5,

@@ -17,6 +17,7 @@ import { requireNumber, requireWhole, shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
 import { type PredictorSettings, predictedGraph } from './predicted-graph.js';
 import { predictorLoss } from './predictor-loss.js';
+import { pairsAtATime } from './query-chunks.js';
 import { seedOfCall } from './random.js';
 import { notSoftmax } from './refusals.js';
 
@@ -147,6 +148,7 @@ function attendPredicted(
   const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
   if (onGraph !== undefined) onGraph(call.path, graphCounts(call, graph));
   const query = mul(cast(call.query, 'f32'), scale);
-  const output = entmaxOverGraph(query, shown(call, call.key), shown(call, call.value), graph);
+  const most = pairsAtATime(query.backend, call.context);
+  const output = entmaxOverGraph(query, shown(call, call.key), shown(call, call.value), graph, most);
   return cast(output, call.value.dtype);
 }

@@ -1,5 +1,17 @@
-import { mul, sum, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
+import {
+  cast,
+  grad,
+  lt,
+  mul,
+  sum,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+  where,
+  zeros,
+} from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
+import type { ParameterTree } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import { entmax15, entmaxAttention } from '../src/index.js';
 import { backend, expectNumbers, goldenOutput, goldenParameter } from './support/goldens.js';
@@ -156,6 +168,67 @@ test('rows sum to 1 in f32 too, hidden entries are 0, and so is a row of them', 
   expect((numbers[0] as number) + (numbers[2] as number)).toBeCloseTo(1, 6);
   for (const at of [3, 4]) expect(numbers[at]).toBeCloseTo(0.5, 6);
   expect(numbers.slice(5)).toEqual([0, 0, 0, 0]);
+});
+
+describe('visible', () => {
+  const shapes = { all: [3, 4, 6], keys: [6], queries: [1, 4, 1], groups: [3, 1, 1] };
+
+  test.each(Object.entries(shapes))('hides what -inf hides: %s', async (_, shape) => {
+    const scores = mul(randomTensor(backend, 5, 3, 4, 6), 2);
+    const visible = lt(-0.2, randomTensor(backend, 6, ...shape));
+    const [made, wanted] = [
+      entmax15(scores, visible),
+      entmax15(where(visible, scores, Number.NEGATIVE_INFINITY)),
+    ];
+    expect(await made.data()).toEqual(await wanted.data());
+    // A gradient of what is hidden is 0.
+    const loss = (of: Tensor): Tensor => sum(mul(of, randomTensor(backend, 7, 3, 4, 6)));
+    const gradients = await Promise.all(
+      [
+        grad(({ z }: { z: Tensor }) => loss(entmax15(z, visible)))({ z: scores }),
+        grad(({ z }: { z: Tensor }) => loss(entmax15(where(visible, z, Number.NEGATIVE_INFINITY))))({
+          z: scores,
+        }),
+      ].map(async ({ z }) => Array.from(await z.data(), (one) => Math.fround(one) + 0)),
+    );
+    expect(gradients[0]).toEqual(gradients[1]);
+  });
+
+  test('a hidden NaN stays hidden, another one spoils its row', async () => {
+    const scores = tensor(backend, [Number.NaN, 1, 2, Number.NaN, 1, 2], [2, 3]);
+    const visible = tensor(backend, [false, true, true, true, true, true], [2, 3]);
+    const numbers = Array.from(await entmax15(scores, visible).data());
+    await expectNumbers(entmax15(tensor(backend, [1, 2])), numbers.slice(1, 3), 12);
+    expect(numbers[0]).toBe(0);
+    expect(numbers.slice(3)).toEqual([Number.NaN, Number.NaN, Number.NaN]);
+  });
+});
+
+test('gradients of gradients are those of the formula where no weight is 0', async () => {
+  const parameters = { scores: mul(randomTensor(backend, 8, 3, 5), 0.4) };
+  const weights = randomTensor(backend, 9, 3, 5);
+  const slope = ({ scores }: ParameterTree): Tensor => {
+    const { z } = grad(({ z }: { z: Tensor }) => sum(mul(entmax15(z), weights)))({ z: scores as Tensor });
+    return sum(mul(z, mul(z, weights)));
+  };
+  await expectSlope(slope, parameters, grad(slope)(parameters), 'scores', 7);
+});
+
+test('halves stay halves, computed in f32', async () => {
+  const scores = tensor(createReferenceBackend(), [1, 2, 3.5], [1, 3]);
+  const made = entmax15(cast(scores, 'f16'));
+  expect(made.dtype).toBe('f16');
+  expect(await made.data()).toEqual(await cast(entmax15(scores), 'f16').data());
+});
+
+test.each<readonly [what: string, call: () => Tensor, code: string]>([
+  ['whole numbers', () => entmax15(tensor(backend, Int32Array.of(1, 2))), 'DTYPE_MISMATCH'],
+  ['visible numbers', () => entmax15(zeros(backend, [2]), zeros(backend, [2])), 'DTYPE_MISMATCH'],
+  ['a number', () => entmax15(tensor(backend, [1], [])), 'SHAPE_MISMATCH'],
+  ['another length', () => entmax15(zeros(backend, [3]), zeros(backend, [2], 'bool')), 'SHAPE_MISMATCH'],
+  ['more axes', () => entmax15(zeros(backend, [3]), zeros(backend, [2, 3], 'bool')), 'SHAPE_MISMATCH'],
+])('%s: refused', (_, call, code) => {
+  expect(call).toThrow(expect.objectContaining({ code }));
 });
 
 test('the gradient is exact, in and out of the support', async () => {

@@ -1,4 +1,16 @@
-import { add, dryBackend, mul, sum, type Tensor, tensor, valueAndGrad, zeros } from '@topk-attention/core';
+import {
+  add,
+  type Backend,
+  type DeviceLimits,
+  dryBackend,
+  mul,
+  pullback,
+  sum,
+  type Tensor,
+  tensor,
+  valueAndGrad,
+  zeros,
+} from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import {
   contextOf,
@@ -18,7 +30,7 @@ import { graphCounts } from '../src/graph-quality.js';
 import { entmaxAttention, fastmax, sbm, sparsefinder } from '../src/index.js';
 import { predictedGraph } from '../src/predicted-graph.js';
 import { drawnPairs } from '../src/predictor-loss.js';
-import { attendInChunks, chunksOf } from '../src/query-chunks.js';
+import { attendInChunks, chunksOf, pairsAtATime } from '../src/query-chunks.js';
 import { sampleGraph } from '../src/sample-graph.js';
 import { expectedEdges } from '../src/sbm.js';
 import { backend } from './support/goldens.js';
@@ -39,6 +51,11 @@ const cotangent = randomTensor(backend, 4, batch, heads, queries, width);
 function callOf(given: ParameterTree, options: MechanismOptions, own: ParameterTree = {}): MechanismCall {
   const { query, key, value } = given as Record<'query' | 'key' | 'value', Tensor>;
   return { context: contextOf(own), path: 'self', query, key, value, options };
+}
+
+function withLimits(limits: Partial<DeviceLimits>): Backend {
+  const { capabilities, ...rest } = createReferenceBackend();
+  return { ...rest, capabilities: { ...capabilities, limits: { ...capabilities.limits, ...limits } } };
 }
 
 /** Values and gradients of all parameters are the same in chunks as at once. */
@@ -82,6 +99,19 @@ describe('chunks', () => {
     expect(next).toBe(count);
     const least = Math.ceil(count / Math.max(1, Math.floor(most / Math.max(1, perQuery))));
     expect(chunks.length).toBeLessThanOrEqual(Math.max(1, least));
+  });
+
+  test.each<readonly [expected: number, limits: Partial<DeviceLimits>, budgetBytes: number | undefined]>([
+    [2 ** 24, {}, undefined],
+    [2 ** 24, {}, 2 ** 40],
+    [2 ** 22, {}, 2 ** 27],
+    [2 ** 27, { chunkTensorBytes: 2 ** 29 }, undefined],
+    [2 ** 26, { chunkTensorBytes: 2 ** 29, maxBufferBytes: 2 ** 28 }, undefined],
+    [2 ** 25, { chunkTensorBytes: 2 ** 29 }, 2 ** 30],
+    [1, {}, 1],
+  ])('hold %i numbers where the limits are %o and the budget is %s', (expected, limits, budgetBytes) => {
+    const run = budgetBytes === undefined ? {} : { budgetBytes };
+    expect(pairsAtATime(withLimits(limits), run)).toBe(expected);
   });
 
   test('of entmax are as many as the bound says, and hold consecutive queries', () => {
@@ -230,6 +260,32 @@ describe('graphs in chunks are those of all queries', () => {
     });
   }
 
+  test('keys are drawn evenly, one of the support and one of the others, independently', async () => {
+    const rows = 6000;
+    // Keys 1, 4 and 6 are the support, key 5 is hidden.
+    const scores = Float64Array.from({ length: 8 }, (_, key) => ([1, 4, 6].includes(key) ? 3 : 0));
+    const call = callOf(
+      {
+        query: tensor(backend, new Float64Array(rows).fill(1), [1, 1, rows, 1]),
+        key: tensor(backend, scores, [1, 1, 8, 1]),
+        value: zeros(backend, [1, 1, 8, 1]),
+      },
+      { mask: tensor(backend, [true, true, true, true, true, false, true, true], [1, 1, 1, 8]) },
+    );
+    const [positive, negative] = await Promise.all(drawnPairs(call, 4).map((one) => one.data()));
+    const counts = new Map<string, number>();
+    for (const [row, key] of Array.from(positive as ArrayLike<number>).entries()) {
+      const pair = `${key} ${negative?.[row]}`;
+      counts.set(pair, (counts.get(pair) ?? 0) + 1);
+    }
+    const pairsOf = [1, 4, 6].flatMap((key) => [0, 2, 3, 7].map((other) => `${key} ${other}`));
+    expect([...counts.keys()].sort()).toEqual(pairsOf.sort());
+    // Chi-squared of 11 degrees: above 31 once in a thousand.
+    const expected = rows / pairsOf.length;
+    const apart = [...counts.values()].reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+    expect(apart).toBeLessThan(31);
+  });
+
   test('entmax over a graph', async () => {
     const graph = predictedGraph(callOf(tensors, {}, context), { ...settings, by: 'buckets' });
     const run = (of: ParameterTree, most?: number): Tensor => {
@@ -255,14 +311,18 @@ describe('graphs in chunks are those of all queries', () => {
 
 describe('memory', () => {
   /** MiB of a pass forward and backward through two layers of one text. */
-  const peakOf = (mechanism: Mechanism, tokens: number): number => {
+  const peakOf = (mechanism: Mechanism, tokens: number, budgetBytes?: number): number => {
     const dry = dryBackend(createReferenceBackend());
     const sizes = { layers: 2, width: 64, heads: 2, hidden: 64 };
     const stack = encoderStack({ ...sizes, attention: { mechanism } });
     const parameters = initialize(dry, stack, 1);
     const x = zeros(dry, [1, tokens, 64]);
     valueAndGrad((of: ParameterTree) => {
-      const run = contextOf(of, { training: true, seeds: seedsFrom(1) });
+      const run = contextOf(of, {
+        training: true,
+        seeds: seedsFrom(1),
+        ...(budgetBytes !== undefined && { budgetBytes }),
+      });
       const { output, loss } = withLosses(run, (context) => sum(stack.apply(context, x)));
       return loss === undefined ? output : add(output, loss);
     })(parameters);
@@ -284,6 +344,34 @@ describe('memory', () => {
     expect(middle - short).toBeLessThan(150);
     expect(long - middle).toBeLessThan(2.1 * Math.max(middle - short, 20));
     expect(long).toBeLessThan(700);
+  });
+
+  test.each([
+    ['entmax', entmaxAttention()],
+    ['Sparsefinder', sparsefinder({ edges: 128 })],
+    ['fastmax', fastmax({ form: 'direct' })],
+  ] as const)('a budget bounds the tensors of all pairs: %s', (_, mechanism) => {
+    // Pairs of 4,096 tokens and 2 heads take 128 MiB a tensor.
+    const [less, more] = [2 ** 24, 2 ** 27].map((budget) => peakOf(mechanism, 4096, budget)) as [
+      number,
+      number,
+    ];
+    expect(more - less).toBeLessThan(128);
+    expect(more - less).toBeGreaterThan(50);
+  });
+
+  test('a large chunk is not kept for the backward pass', () => {
+    const dry = dryBackend(withLimits({ chunkTensorBytes: 2 ** 28 }));
+    const of = (...shape: readonly number[]): Tensor => zeros(dry, [1, 1, ...shape]);
+    const kept = (queries: number): number => {
+      const inputs = { query: of(queries, 4), key: of(8192, 4), value: of(8192, 4) };
+      const before = dry.memory().live;
+      pullback((given: ParameterTree) => attendAll(callOf(given, {})), inputs);
+      return dry.memory().live - before;
+    };
+    // 64 MiB a tensor, and twice that.
+    expect(kept(2048)).toBeGreaterThan(2 ** 26);
+    expect(kept(4096)).toBeLessThan(2 ** 21);
   });
 
   test('of a chunk: entmax holds four tensors of its scores', () => {

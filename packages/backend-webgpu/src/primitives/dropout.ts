@@ -30,6 +30,12 @@ export function elementDropout(
       if (storedBytes(dtype) * size > facts.bindingBytes) {
         return { refusals: [`a tensor exceeds a binding of ${facts.bindingBytes} bytes`] };
       }
+      const { offset = [0, 0, 0, 0] } = request;
+      const isPlaced = request.offset !== undefined;
+      const rowQuads = isPlaced ? (shape[3] as number) / 4 : 1;
+      if (!Number.isInteger(rowQuads) || offset[3] % 4 !== 0) {
+        return { refusals: ['rows of a part that begin or end inside of four random words'] };
+      }
       return {
         scratchBytes: () => 0,
         describe: () => ({ variant: 'one pass' }),
@@ -37,12 +43,14 @@ export function elementDropout(
           const { threshold, keptScale, key } = dropoutNumbers(request);
           const output = allocate(shape, dtype);
           const isHalf = dtype === 'f16';
-          dropoutKernel({ isHalf, isVec: size % 4 === 0 }).launch(stream, {
+          dropoutKernel({ isHalf, isVec: size % 4 === 0, isPlaced }).launch(stream, {
             uniforms: {
               count: Math.ceil(size / 4),
               words: Math.ceil((size * storedBytes(dtype)) / 4),
               seed: key,
               threshold,
+              offset,
+              extents: isPlaced ? [shape[1] as number, shape[2] as number, rowQuads] : [1, 1, 1],
               kept_scale: isHalf ? halfBits(keptScale) : f32Bits(keptScale),
             },
             buffers: { x: x.span, out: output.span },
@@ -59,15 +67,25 @@ interface DropoutVariant {
   readonly isHalf: boolean;
   /** The elements are whole fours, which are read and written at once. */
   readonly isVec: boolean;
+  /** The elements are drawn for by their coordinates, each row whole fours. */
+  readonly isPlaced: boolean;
 }
 
 /** An invocation for four elements, with the bits of the ops: products of f16 in f32, then rounded. */
-const dropoutKernel = kernelFamily('dropout', ({ isHalf, isVec }: DropoutVariant) => {
+const dropoutKernel = kernelFamily('dropout', ({ isHalf, isVec, isPlaced }: DropoutVariant) => {
   const wordsOfFour = isHalf ? 2 : 4;
   const element = isVec ? `vec${wordsOfFour}u` : 'u32';
   const own = range(wordsOfFour);
   return {
-    uniforms: { count: 'u32', words: 'u32', seed: 'vec2u', threshold: 'i32', kept_scale: 'u32' },
+    uniforms: {
+      count: 'u32',
+      words: 'u32',
+      seed: 'vec2u',
+      threshold: 'i32',
+      offset: ['u32', 4],
+      extents: ['u32', 3],
+      kept_scale: 'u32',
+    },
     buffers: { x: read(element), out: write(element) },
     workgroup: 64,
     source: () =>
@@ -77,7 +95,8 @@ const dropoutKernel = kernelFamily('dropout', ({ isHalf, isVec }: DropoutVariant
         isHalf ? scaledHalves : scaledWord,
         forEachElement(
           lines([
-            'let is_kept = bitcast<vec4i>(random_words(vec4u(0u, 0u, 0u, 4u * at), params.seed)) >= vec4i(params.threshold);',
+            isPlaced ? placeText : 'let place = vec4u(0u, 0u, 0u, 4u * at);',
+            'let is_kept = bitcast<vec4i>(random_words(place, params.seed)) >= vec4i(params.threshold);',
             isVec
               ? `let bits = x[at];
   out[at] = ${element}(${own.map((i) => scaledText(isHalf, `bits[${i}]`, i)).join(', ')});`
@@ -92,6 +111,15 @@ const dropoutKernel = kernelFamily('dropout', ({ isHalf, isVec }: DropoutVariant
       ]),
   };
 });
+
+/** Coordinates of the first of the four elements of an invocation. */
+const placeText = `let matrix = at / (params.extents_2 * params.extents_1);
+let place = vec4u(params.offset_0, params.offset_1, params.offset_2, params.offset_3) + vec4u(
+  matrix / params.extents_0,
+  matrix % params.extents_0,
+  at / params.extents_2 % params.extents_1,
+  4u * (at % params.extents_2),
+);`;
 
 /** Word `i` of the four elements of an invocation. */
 function scaledText(isHalf: boolean, bits: string, i: number): string {

@@ -61,7 +61,7 @@ ${fill(text, {
 }
 
 /** Keys of entries j to j + 3 of the row, 0 beyond its end. */
-function fourKeys(half: boolean, vec: boolean): string {
+export function fourKeys(half: boolean, vec: boolean): string {
   const four = half
     ? 'vec4u(key_of(found.x & 0xffffu), key_of(found.x >> 16u), key_of(found.y & 0xffffu), key_of(found.y >> 16u))'
     : 'vec4u(key_of(found.x), key_of(found.y), key_of(found.z), key_of(found.w))';

@@ -1,9 +1,11 @@
 import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
+import { fill } from '../wgsl/fill.js';
 import { rowsOf, splitRows } from './split-rows.js';
 import { LONGEST_LISTED, searchText, selectByScans, type TopKKernel, topKKernel } from './top-k-kernel.js';
-import { EACH, type ListedParameters, listedKernel } from './top-k-listed.js';
+import { text as largestText } from './top-k-largest.wgsl.js';
+import { EACH, fourKeys, type ListedParameters, listedKernel } from './top-k-listed.js';
 import { text as plainText } from './top-k-plain.wgsl.js';
 
 /**
@@ -11,10 +13,11 @@ import { text as plainText } from './top-k-plain.wgsl.js';
  */
 const MOST_LISTED = 1024;
 
-/** One invocation per row, by scans of the row, or from a short list. */
-export type TopKVariant = 'plain' | 'scans' | Pick<ListedParameters, 'groups' | 'invocations'>;
+/** One invocation per row, the largest alone, by scans of the row, or from a short list. */
+export type TopKVariant = 'plain' | 'largest' | 'scans' | Pick<ListedParameters, 'groups' | 'invocations'>;
 
 function chooseVariant(width: number, k: number): TopKVariant {
+  if (k === 1) return 'largest';
   if (width <= 64 * EACH) return { groups: 0, invocations: 64 };
   if (width <= 256 * EACH) return { groups: 0, invocations: 256 };
   if (k > MOST_LISTED || width > LONGEST_LISTED) return 'scans';
@@ -52,8 +55,22 @@ fn main(
 const plainKernel = (half: boolean): TopKKernel =>
   topKKernel('plain', { half, invocations: 64, vec: false }, () => plainText);
 
-function kernelOf(variant: TopKVariant, half: boolean, vec: boolean): TopKKernel {
+/** For k = 1: 256 / lanes rows per workgroup. Reads the row once; 2 KiB of workgroup memory. */
+const largestKernel = (half: boolean, vec: boolean, lanes: number): TopKKernel =>
+  topKKernel(
+    `largest ${lanes}`,
+    { half, invocations: 256, vec },
+    () => `${fourKeys(half, vec)}\n${fill(largestText, { lanes })}`,
+  );
+
+/** Invocations that share a row: some 32 of its entries each, a choice. */
+function lanesOf(width: number): number {
+  return Math.min(256, Math.max(4, 2 ** Math.ceil(Math.log2(width / 32))));
+}
+
+function kernelOf(variant: TopKVariant, half: boolean, vec: boolean, width: number): TopKKernel {
   if (variant === 'plain') return plainKernel(half);
+  if (variant === 'largest') return largestKernel(half, vec, lanesOf(width));
   if (variant === 'scans') return scansKernel(half, vec);
   return listedKernel({ ...variant, half, vec });
 }
@@ -80,14 +97,19 @@ export function recordTopK(
   for (const { first, count } of splitRows(stream, 'topK', rows, widest)) {
     const from = windowOf(x, first * width, count * width);
     const vec = width % 4 === 0 && from.base % 4 === 0;
-    kernelOf(chosen, half, vec).launch(stream, {
+    kernelOf(chosen, half, vec, width).launch(stream, {
       uniforms: { rows: count, width, k },
       buffers: {
         x: from,
         values: windowOf(values, first * k, count * k),
         indices: windowOf(indices, first * k, count * k),
       },
-      workgroups: chosen === 'plain' ? { invocations: count } : count,
+      workgroups: workgroupsOf(chosen, count, width),
     });
   }
+}
+
+function workgroupsOf(variant: TopKVariant, rows: number, width: number): number | { invocations: number } {
+  if (variant === 'plain') return { invocations: rows };
+  return variant === 'largest' ? { invocations: rows * lanesOf(width) } : rows;
 }

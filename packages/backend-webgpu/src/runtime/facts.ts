@@ -17,6 +17,11 @@ export interface DeviceFacts {
   readonly description: string;
 }
 
+/** Whether the device has the memory for large transient tensors, as far as its bindings can tell: a choice. */
+export function isLarge({ bindingBytes }: Pick<DeviceFacts, 'bindingBytes'>): boolean {
+  return bindingBytes >= 2 ** 31 - 4;
+}
+
 export function deviceFacts(device: GPUDevice, info: GPUAdapterInfo = device.adapterInfo): DeviceFacts {
   const { limits } = device;
   const hasSubgroups = (device.features as ReadonlySet<string>).has('subgroups');

@@ -39,14 +39,27 @@ function asked(changes: Partial<DropoutRequest>, facts = PLAIN): readonly string
 }
 
 test('one launch, in fours where the elements are whole fours', () => {
-  expect(asked({})).toEqual(['dropout {"isHalf":false,"isVec":true}']);
-  expect(asked({ shape: [3, 5], dtype: 'f16' })).toEqual(['dropout {"isHalf":true,"isVec":false}']);
+  expect(asked({})).toEqual(['dropout {"isHalf":false,"isVec":true,"isPlaced":false}']);
+  expect(asked({ shape: [3, 5], dtype: 'f16' })).toEqual([
+    'dropout {"isHalf":true,"isVec":false,"isPlaced":false}',
+  ]);
+  expect(asked({ shape: [2, 3, 5, 8], offset: [0, 0, 5, 4] })).toEqual([
+    'dropout {"isHalf":false,"isVec":true,"isPlaced":true}',
+  ]);
   // More workgroups than fit in one dimension.
   expect(asked({ shape: [2 ** 25] })).toHaveLength(1);
 });
 
 test('what runs composed', () => {
   expect(asked({}, { ...PLAIN, bindingBytes: 400 })).toEqual(['a tensor exceeds a binding of 400 bytes']);
+  for (const [width, first] of [
+    [7, 0],
+    [8, 2],
+  ] as const) {
+    expect(asked({ shape: [2, 3, 5, width], offset: [0, 0, 0, first] })).toEqual([
+      'rows of a part that begin or end inside of four random words',
+    ]);
+  }
 });
 
 type State = { readonly x: Tensor };

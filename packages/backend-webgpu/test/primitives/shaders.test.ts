@@ -6,6 +6,7 @@ import { MOST_COLUMNS } from '../../src/primitives/column-sums.js';
 import { crossEntropies } from '../../src/primitives/cross-entropy.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
 import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
+import { entmaxes, entmaxGradients } from '../../src/primitives/entmax.js';
 import { linearLayers } from '../../src/primitives/linear.js';
 import { linearGradients } from '../../src/primitives/linear-gradient.js';
 import { recordMatmul } from '../../src/primitives/matmul.js';
@@ -132,6 +133,17 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
     const inputs = { logits: tensor([32, 10]), targets: tensor([32]) };
     const request = { rows: 32, classes: 10, dtype: 'f32', labelSmoothing: 0.1 } as const;
     runWith(crossEntropies(stream, PLAIN, tensor), request, inputs);
+  }),
+  entmax: kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+    const inputs = { scores: tensor([4, 8, 512]), visible: tensor([4, 1, 512]) };
+    const request = { shape: [4, 8, 512], visible: [4, 1, 512] };
+    runWith(entmaxes(stream, PLAIN, tensor), request, inputs);
+  }),
+  'entmax-gradient': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+    const inputs = { weights: tensor([8, 9000]), dWeights: tensor([8, 9000]) };
+    runWith(entmaxGradients(stream, PLAIN, tensor), { shape: [8, 9000] }, inputs);
   }),
   'sum-squares-parts': new Map([...squares].filter(([key]) => key.startsWith('sum-squares parts'))),
   'sum-squares-join': squares,

@@ -16,6 +16,8 @@ export interface DropoutRequest extends Dropping {
   readonly shape: Shape;
   /** f32 or f16 */
   readonly dtype: DType;
+  /** Coordinates of the first element among those that the words are drawn for; then `shape` has four axes. */
+  readonly offset?: readonly [number, number, number, number];
   readonly saves?: boolean;
 }
 
@@ -31,8 +33,8 @@ export interface DropoutOutputs<T> {
 /** As attention's `DropoutWords`, for a single comparison of i32. */
 export interface DropoutNumbers extends DropoutWords {
   /**
-   * Element i, in row-major order, is dropped when its word is below this, both as i32. The word is that of `randomBits` at
-   * (0, 0, 0, i).
+   * An element is dropped when its word is below this, both as i32. The word is that of `randomBits` at (0, 0, 0, i) for
+   * element i in row-major order, or with an offset at the coordinates plus it.
    */
   readonly threshold: number;
   /** Factor of a kept element, 1 / (1 - rate), to be rounded to the dtype of x. */

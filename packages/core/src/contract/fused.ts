@@ -22,6 +22,13 @@ import type {
   ElementwiseRequest,
 } from './elementwise.js';
 import type {
+  EntmaxGradientInputs,
+  EntmaxGradients,
+  EntmaxInputs,
+  EntmaxOutputs,
+  EntmaxRequest,
+} from './entmax.js';
+import type {
   FeedForwardBackwardInputs,
   FeedForwardInputs,
   FeedForwardOutputs,
@@ -189,6 +196,9 @@ export interface FusedOperations<T> {
     CrossEntropyBackwardInputs<T>,
     CrossEntropyGradients<T>
   >;
+  /** Entmax of rows, which the package mechanisms declares. */
+  readonly entmax15?: FusedOperation<EntmaxRequest, EntmaxInputs<T>, EntmaxOutputs<T>>;
+  readonly entmax15Gradient?: FusedOperation<EntmaxRequest, EntmaxGradientInputs<T>, EntmaxGradients<T>>;
   /** An optimiser's update of several parameters whose second averages are kept by row and by column. */
   readonly adafactor?: FusedOperation<AdafactorRequest, AdafactorInputs<T>, AdafactorOutputs<T>>;
   readonly [operation: string]: AnyFusedOperation | undefined;

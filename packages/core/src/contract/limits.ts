@@ -15,6 +15,11 @@ export interface DeviceLimits {
   readonly inPlace: boolean;
   /** True when the engine keeps a pass's scratch for later calls, so training holds both passes'. Default false. */
   readonly keepsScratch?: boolean;
+  /**
+   * Bytes of the largest tensor that work in chunks of queries makes where it is composed of ops and holds several such
+   * tensors: what launches cost against memory. Default 64 MiB.
+   */
+  readonly chunkTensorBytes?: number;
   /** Bytes the engine stores a bool in. Default 1; WGSL has no storage type below 4. */
   readonly boolBytes?: 1 | 4;
 }

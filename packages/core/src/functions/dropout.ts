@@ -16,15 +16,27 @@ import { randomBits } from '../ops/create.js';
 import { le, mul, where } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
 import { noteSeed } from '../recording/used-seeds.js';
-import { aNumber, type OptionKinds, readOptions, required } from '../tensor/read-options.js';
+import { describeValue } from '../tensor/describe-value.js';
+import { aNumber, anArray, type OptionKinds, readOptions, required } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-/** What dropout needs to know. Both are required. */
-export type DropoutOptions = Dropping;
+/** What dropout needs to know: the rate and the seed are required. */
+export interface DropoutOptions extends Dropping {
+  /**
+   * For a part [a, b, c, d] of a larger tensor: where its first element is in there. What is dropped then depends on an
+   * element's coordinates in the larger tensor, the same in parts of any size. Default: it depends on the place in
+   * row-major order.
+   */
+  readonly offset?: readonly [number, number, number, number];
+}
 
-const kinds: OptionKinds<DropoutOptions> = { rate: required(aNumber), seed: required(aNumber) };
+const kinds: OptionKinds<DropoutOptions> = {
+  rate: required(aNumber),
+  seed: required(aNumber),
+  offset: anArray(),
+};
 
 const bytesOf = ({ shape, dtype }: DropoutRequest): number => sizeOf(shape) * bytesPerElement(dtype);
 
@@ -42,10 +54,10 @@ const dropoutOperation = defineOperation<DropoutRequest, DropoutInputs<Tensor>, 
       run: ({ x }) =>
         scope(() => {
           const { threshold, keptScale } = dropoutNumbers(request);
-          const isKept = scope(() =>
-            le(threshold, randomBits(x.backend, request.seed, [1, 1, 1, sizeOf(request.shape)])),
-          );
-          return { output: where(reshape(isKept, request.shape), mul(x, keptScale), 0) };
+          const { seed, shape, offset } = request;
+          const drawn = offset === undefined ? [1, 1, 1, sizeOf(shape)] : shape;
+          const isKept = scope(() => le(threshold, randomBits(x.backend, seed, drawn, offset)));
+          return { output: where(reshape(isKept, shape), mul(x, keptScale), 0) };
         }),
     }),
   },
@@ -53,8 +65,8 @@ const dropoutOperation = defineOperation<DropoutRequest, DropoutInputs<Tensor>, 
 
 /**
  * x [...] with each element dropped with probability `rate` and the rest scaled by 1 / (1 - rate), in x's dtype, f32 or
- * f16. What is dropped depends on the seed and on an element's place in row-major order alone: the same on every backend,
- * and again in the backward pass. A dropped NaN is 0.
+ * f16. What is dropped depends on the seed and on an element's place alone: the same on every backend, and again in the
+ * backward pass. A dropped NaN is 0.
  *
  * @throws TopKError INVALID_OPTION, DTYPE_MISMATCH
  *
@@ -62,7 +74,7 @@ const dropoutOperation = defineOperation<DropoutRequest, DropoutInputs<Tensor>, 
  * const y = dropout(x, { rate: 0.1, seed: 7 });
  */
 export function dropout(x: Tensor, options: DropoutOptions): Tensor {
-  const { rate, seed } = readOptions('dropout', options, kinds);
+  const { rate, seed, offset } = readOptions('dropout', options, kinds);
   requireTensor('dropout', 'x', x);
   checkDropping('dropout', { rate, seed });
   if (!isFloat(x.dtype)) {
@@ -71,9 +83,19 @@ export function dropout(x: Tensor, options: DropoutOptions): Tensor {
       got: x.dtype,
     });
   }
+  if (offset !== undefined) checkOffset(x, offset);
   if (rate === 0) return x.alias();
   noteSeed(seed);
-  return dropped({ shape: x.shape, dtype: x.dtype, rate, seed }, x);
+  return dropped({ shape: x.shape, dtype: x.dtype, rate, seed, ...(offset && { offset }) }, x);
+}
+
+function checkOffset({ rank }: Tensor, offset: readonly number[]): void {
+  if (rank === 4 && offset.length === 4 && offset.every((one) => Number.isSafeInteger(one) && one >= 0))
+    return;
+  throw new TopKError('INVALID_OPTION', 'dropout: bad offset', {
+    expected: '4 whole numbers from 0, and x of rank 4',
+    got: `${describeValue(offset)}, and rank ${rank}`,
+  });
 }
 
 function dropped(request: DropoutRequest, x: Tensor): Tensor {

@@ -1,7 +1,7 @@
 import { type AttentionRequest, groupSize } from '@topk-attention/core/backend';
 import { splitBytes } from '../../primitives/matmul-cost.js';
 import { ALIGNMENT } from '../../runtime/binding.js';
-import type { DeviceFacts } from '../../runtime/facts.js';
+import { type DeviceFacts, isLarge } from '../../runtime/facts.js';
 import { bufferSize } from '../../runtime/pool.js';
 import { type Part, runsOf } from '../shared/geometry.js';
 import { optionRefusals } from '../shared/options.js';
@@ -17,7 +17,7 @@ import { unusualBytes } from './unusual-lists.js';
 export interface ExactBackwardTuning {
   /** Scores and products of one part stay below this, provided that those of one query of one group of heads do. */
   readonly partBytes: number;
-  /** The same on devices of large bindings, where a call would have more than `fewParts` parts otherwise. */
+  /** The same on large devices, where a call would have more than `fewParts` parts otherwise. */
   readonly largePartBytes: number;
   readonly fewParts: number;
   /** Heads are grouped while at least this many queries of each fit. */
@@ -30,9 +30,6 @@ export const EXACT_BACKWARD_TUNING: ExactBackwardTuning = {
   fewParts: 4,
   leastQueries: 512,
 };
-
-/** Devices whose bindings reach this have the memory for large parts: a choice. */
-const LARGE_BINDING = 2 ** 31 - 4;
 
 /** Rows of a product are taken in tiles of either: if there are enough queries, a part has a multiple of one. */
 const QUERY_STEPS = [128, 64] as const;
@@ -144,7 +141,7 @@ function bytesOfPart(
   bindingBytes: number,
   { partBytes, largePartBytes, fewParts }: ExactBackwardTuning,
 ): number {
-  if (bindingBytes < LARGE_BINDING) return partBytes;
+  if (!isLarge({ bindingBytes })) return partBytes;
   return Math.max(partBytes, Math.min(largePartBytes, all / fewParts));
 }
 

@@ -1,6 +1,7 @@
 import * as ops from '@topk-attention/core';
 import type { ConformanceCase, ConformanceContext } from '../../harness/case.js';
 import { check, checkClose, checkSameBits, checkShape, checkThrows } from '../../harness/support/assert.js';
+import { eachCoordinate } from '../../harness/support/nd.js';
 import { philoxWord } from '../../harness/support/philox.js';
 import { Random } from '../../harness/support/random.js';
 import { decode, encode } from '../../harness/support/workbench.js';
@@ -88,6 +89,64 @@ export const dropoutCases: readonly ConformanceCase[] = [
       }
     }),
   ),
+  ...(
+    [
+      [
+        [1, 2, 3, 4],
+        [0, 0, 0, 0],
+      ],
+      [
+        [2, 3, 4, 12],
+        [1, 0, 7, 8],
+      ],
+      [
+        [2, 1, 5, 7],
+        [0, 2, 100, 0],
+      ],
+      [
+        [1, 2, 3, 8],
+        [0, 0, 1, 3],
+      ],
+      [
+        [2, 0, 3, 8],
+        [0, 0, 0, 0],
+      ],
+    ] as const
+  ).map(([shape, offset]) =>
+    dropoutCase(`of a part [${shape}] from [${offset}] on, forward and backward`, async (context) => {
+      const random = new Random(`dropout of a part ${shape}`);
+      const options = { rate: 0.4, seed: 2 ** 33 + 5 };
+      for (const dtype of floatsOf(context)) {
+        const [x, upstream] = [0, 1].map(() =>
+          ops.tensor(context.backend, encode(random.uniform(shape).data, dtype), shape, dtype),
+        ) as [ops.Tensor, ops.Tensor];
+        const own = differentiate((one) => ops.dropout(one, { ...options, offset }), x, upstream);
+        // Word by word, by the coordinates in the larger tensor.
+        const kept = eachCoordinate(shape).map(
+          (place) =>
+            philoxWord(
+              offset.map((first, axis) => first + (place[axis] as number)),
+              options.seed,
+            ) >=
+            Math.floor(options.rate * 2 ** 32) - 2 ** 31,
+        );
+        for (const [what, made, of] of [
+          ['output', own.output, x],
+          ['gradient', own.gradient, upstream],
+        ] as const) {
+          const values = decode(await of.data(), dtype);
+          checkShape(what, made.shape, shape);
+          checkClose(
+            `${dtype}: ${what}`,
+            decode(await made.data(), dtype),
+            values.map((value, i) => (kept[i] ? value / (1 - options.rate) : 0)),
+            dtype === 'f16' ? context.tolerances.f16 : context.tolerance,
+          );
+        }
+        disposeAll(x, upstream, own.output, own.gradient);
+      }
+    }),
+  ),
   dropoutCase('what is not finite is loud where it is kept, and 0 where it is dropped', async (context) => {
     const options = { rate: 0.5, seed: 12 };
     const odd = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -0, 65504, -1, 2 ** -24];
@@ -169,6 +228,18 @@ export const dropoutCases: readonly ConformanceCase[] = [
     for (const seed of [-1, 0.5, 2 ** 53]) {
       checkThrows(`seed ${seed}`, () => ops.dropout(x, { rate: 0.5, seed }), 'INVALID_OPTION');
     }
+    checkThrows(
+      'rank 1',
+      () => ops.dropout(x, { rate: 0.5, seed: 1, offset: [0, 0, 0, 0] }),
+      'INVALID_OPTION',
+    );
+    const part = ops.zeros(backend, [1, 1, 1, 4]);
+    checkThrows(
+      '-1',
+      () => ops.dropout(part, { rate: 0.5, seed: 1, offset: [0, 0, -1, 0] }),
+      'INVALID_OPTION',
+    );
+    part.dispose();
     const whole = ops.tensor(backend, Int32Array.of(1));
     checkThrows('i32', () => ops.dropout(whole, { rate: 0.5, seed: 1 }), 'DTYPE_MISMATCH');
     disposeAll(x, same, none, still, whole);

@@ -1,0 +1,33 @@
+import type { Shape } from './shape.js';
+
+/** Entmax with alpha 1.5 of the last axis of f32 scores; see `entmax15` of the package mechanisms. */
+export interface EntmaxRequest {
+  /** Of the scores: at least one axis. */
+  readonly shape: Shape;
+  /** Shape of `visible`, if given: as many axes, each as long as that of the scores or 1. */
+  readonly visible?: Shape;
+  readonly saves?: boolean;
+}
+
+export interface EntmaxInputs<T> {
+  readonly scores: T;
+  /** bool: what is hidden counts as -inf, whatever its score holds. */
+  readonly visible?: T;
+}
+
+export interface EntmaxOutputs<T> {
+  /**
+   * [...shape]: max(z / 2 - tau, 0)^2, which sums to 1 in each row; zeros for a row of -inf, NaN for one with NaN or +inf.
+   */
+  readonly weights: T;
+}
+
+export interface EntmaxGradientInputs<T> {
+  readonly weights: T;
+  readonly dWeights: T;
+}
+
+export interface EntmaxGradients<T> {
+  /** [...shape]: s (g - (s . g) / sum s) in each row, s the roots of the weights; zeros where these are all 0. */
+  readonly scores: T;
+}
