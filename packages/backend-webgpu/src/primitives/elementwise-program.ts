@@ -12,12 +12,18 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { times } from '../wgsl/text.js';
-import { halfAt, programText } from './elementwise-program-text.js';
+import { range, times } from '../wgsl/text.js';
+import { halfAt, type ProgramText, programText } from './elementwise-program-text.js';
 import type { Helper } from './elementwise-wgsl.js';
 
-/** Invocations of a workgroup, each with an element. */
+/** Invocations of a workgroup. */
 export const WORKGROUP = 64;
+
+/**
+ * Elements of f32 that an invocation computes in a launch of one tensor. With one, too few bytes are on their way at a
+ * time: on a GPU with much bandwidth a pass took as long whether it read one tensor or two.
+ */
+const ELEMENTS = 4;
 
 type ProgramKernel = DefinedKernel<{ readonly count: 'u32' }, Readonly<Record<string, Buffer<false, false>>>>;
 
@@ -79,7 +85,9 @@ export function programLauncher(
     kernel.launch(stream, {
       uniforms: { count },
       buffers,
-      workgroups: { invocations: unitsOf(count, storage) },
+      workgroups: {
+        invocations: storage.outputs === 'f32' ? Math.ceil(count / ELEMENTS) : unitsOf(count, storage),
+      },
     });
   };
 }
@@ -181,17 +189,52 @@ function programKernel(program: ElementwiseProgram, storage: ElementwiseStorage)
 }
 
 function sourceOf(program: ElementwiseProgram, storage: ElementwiseStorage): string {
-  const load = (name: string): string => elementText(name, storage, `in_${name}`);
-  const { functions, lines, outputs } = programText(program, load, storageHelpers(storage));
-  return `${functions}
+  const isSingle = storage.outputs === 'f32';
+  const load = (name: string): string => (isSingle ? `own_${name}` : elementText(name, storage, `in_${name}`));
+  const text = programText(program, load, storageHelpers(storage));
+  return `${text.functions}
 @compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let unit = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
+  let group = workgroup.x + workgroup.y * groups.x;
   let count = params.count;
-  ${runText(lines, outputs, storage, (name, at, value) => `out_${name}[${at}] = ${value};`)}
+  ${
+    isSingle
+      ? severalText(program, storage, text)
+      : `let unit = group * INVOCATIONS + local;
+  ${runText(text.lines, text.outputs, storage, (name, at, value) => `out_${name}[${at}] = ${value};`)}`
+  }
 }`;
+}
+
+/** The elements of an invocation of a program that stores f32: all are read before the first is stored. */
+function severalText(
+  { inputs }: ElementwiseProgram,
+  storage: ElementwiseStorage,
+  { lines, outputs }: ProgramText,
+): string {
+  const reads = (index: number): string[] => [
+    ...inputs.map((name) => `var own_${name}_${index} = 0.0;`),
+    `{ let at = min(first + ${WORKGROUP * index}u, count - 1u);`,
+    ...inputs.map((name) => `  own_${name}_${index} = ${elementText(name, storage, `in_${name}`)};`),
+    '}',
+  ];
+  const computes = (index: number): string[] => [
+    `if (first + ${WORKGROUP * index}u < count) {`,
+    `  let at = first + ${WORKGROUP * index}u;`,
+    ...inputs.map((name) => `  let own_${name} = own_${name}_${index};`),
+    ...lines.map((line) => `  ${line}`),
+    ...outputs.map(([name, value]) => `  out_${name}[at] = ${value};`),
+    '}',
+  ];
+  const places = range(ELEMENTS);
+  return [
+    `let first = group * ${ELEMENTS * WORKGROUP}u + local;`,
+    'if (first >= count) { return; }',
+    ...places.flatMap(reads),
+    ...places.flatMap(computes),
+  ].join('\n  ');
 }
