@@ -48,7 +48,7 @@ const copyKernel = kernelFamily('linear-attention keys', ({ lengths, mask, scale
 
 /** Keys as the other kernels read them. */
 export interface PreparedKeys {
-  /** [N, Lk, F]; zeros for hidden keys. */
+  /** [N, Lk, F]; zeros for hidden keys of causal attention, which else may hold anything. */
   readonly features: Span;
   /** [N, Lk, Dv + 1]: values and ones; zeros for hidden keys. */
   readonly values: Span;
@@ -60,10 +60,13 @@ export interface PreparedKeys {
 export const hidesKeys = ({ keyLengths, keyMask, keyLogScale }: LinearAttentionRequest): boolean =>
   keyLengths || keyMask !== undefined || keyLogScale;
 
+/** Only causal attention reads the features of keys in several kernels; else the one that sums them leaves keys out. */
+const copiesFeatures = (request: LinearAttentionRequest): boolean => request.causal && hidesKeys(request);
+
 /** Bytes of what `recordKeys` makes. */
 export function preparedBytes(request: LinearAttentionRequest): number {
   const rows = groupsOf(request) * request.keyLength;
-  const copied = hidesKeys(request) ? bufferSize(4 * rows * request.features) : 0;
+  const copied = copiesFeatures(request) ? bufferSize(4 * rows * request.features) : 0;
   return copied + bufferSize(4 * rows * columnsOf(request)) + scalesBytes(request);
 }
 
@@ -96,7 +99,7 @@ export function recordKeys(
     });
     return out;
   };
-  const copied = hidesKeys(request) ? copy(keyFeatures, features, features) : undefined;
+  const copied = copiesFeatures(request) ? copy(keyFeatures, features, features) : undefined;
   const values = copy(value, valueDim, columnsOf(request));
   const scales = recordPeaks(stream, request, inputs, values);
   return {

@@ -41,7 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let position = params.first_position + i32(group.x * TILE);
   let tile_row = position - params.row_offset;
   let since = position - params.segment_start;
-  let has_own = params.causal != 0u && since >= 0;
+  let has_own = since >= 0;
   let chunk = select(0u, u32(since) / params.chunk, has_own);
 
   // Rows times the sums of other chunks.

@@ -190,7 +190,8 @@ function programKernel(program: ElementwiseProgram, storage: ElementwiseStorage)
 
 function sourceOf(program: ElementwiseProgram, storage: ElementwiseStorage): string {
   const isSingle = storage.outputs === 'f32';
-  const load = (name: string): string => (isSingle ? `own_${name}` : elementText(name, storage, `in_${name}`));
+  const load = (name: string): string =>
+    isSingle ? `own_${name}` : elementText(name, storage, `in_${name}`);
   const text = programText(program, load, storageHelpers(storage));
   return `${text.functions}
 @compute @workgroup_size(INVOCATIONS)

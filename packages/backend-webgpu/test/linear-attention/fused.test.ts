@@ -18,7 +18,7 @@ import { segmentsOf } from '../../src/linear-attention/sizes.js';
 import { randomNumbers } from '../support/backward.js';
 import { openTestBackend } from '../support/software-gpu.js';
 
-/** Sizes across the edges of tiles of 32 rows and columns, steps of 16, and chunks of 128 keys. */
+/** Sizes across the edges of tiles of 32 and 64 rows and columns, steps of 16, and chunks of 128 keys. */
 interface Case {
   readonly queries: number;
   readonly keys: number;
@@ -53,6 +53,22 @@ const cases: Readonly<Record<string, Case>> = {
     ...{ queries: 260, keys: 300, features: 17, valueDim: 33, lengths: [250, 300], state: true },
     ...{ scales: true, options: { ...causal, chunk: 150 } },
   },
+  'causal, 32 values and their column of ones': {
+    ...{ queries: 290, keys: 290, features: 68, valueDim: 32, lengths: [290, 5], options: causal },
+  },
+  'all keys, 32 values and their column of ones, chunks that do not divide': {
+    ...{ queries: 150, keys: 420, features: 72, valueDim: 32, lengths: [0, 401], state: true },
+    options: {},
+  },
+  'all keys, 64 values and their column of ones, in segments': {
+    ...{ queries: 70, keys: 300, features: 65, valueDim: 64, masked: true, options: { chunk: 150 } },
+  },
+  'all keys, one chunk': { queries: 300, keys: 100, features: 16, valueDim: 32, options: {} },
+  'all keys, one chunk of queries, not normalised': {
+    ...{ queries: 65, keys: 200, features: 30, valueDim: 33, lengths: [200, 0] },
+    options: { normalise: false },
+  },
+  'all keys, one value': { queries: 20, keys: 40, features: 3, valueDim: 1, options: {} },
   'one token': { queries: 1, keys: 1, features: 16, valueDim: 8, options: causal, state: true },
 };
 

@@ -1,64 +1,113 @@
-// linear-attention chunk sums {"scaled":false}
+// linear-attention chunk sums {"features":64,"fours":true,"hides":false,"scaled":false}
 struct Params { features: u32, columns: u32, heads: u32, length: u32, first: i32, end: i32, chunk: u32, groups: u32, tiles: u32, offset: i32, keys: u32, backwards: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
-const INVOCATIONS_X = 32u;
-const INVOCATIONS_Y = 8u;
+const INVOCATIONS_X = 8u;
+const INVOCATIONS_Y = 16u;
+/** Rows of a tile, and columns of a workgroup. */
 const TILE = 32u;
+/** Features of a workgroup, in fours. */
+const FOURS = INVOCATIONS_Y;
+const FEATURES = 4u * FOURS;
+const INVOCATIONS = INVOCATIONS_X * INVOCATIONS_Y;
 
-var<workgroup> x_tile: array<f32, 1024>;
-var<workgroup> y_tile: array<f32, 1024>;
+var<workgroup> x_tile: array<vec4f, TILE * FOURS>;
+var<workgroup> y_tile: array<vec4f, 256>;
+/** The column after those of the workgroup. */
+var<workgroup> last_column: array<f32, TILE>;
+var<workgroup> halves: array<f32, INVOCATIONS>;
 
+
+fn x_at(row: u32, feature: u32) -> vec4f {
+  if (feature >= params.features) { return vec4f(); }
+  return x[(row * params.features + feature) / 4u];
+}
 
 @compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let first_feature = (group.x / params.tiles) * TILE;
+  let t = local.y * INVOCATIONS_X + local.x;
+  let first_feature = (group.x / params.tiles) * FEATURES;
   let first_column = (group.x % params.tiles) * TILE;
+  let has_last = first_column + TILE + 1u == params.columns;
   // Positions may begin before the first row.
   let begin = params.first + i32(group.y * params.chunk);
   let end = min(begin + i32(params.chunk), params.end);
 
-  var sums = vec4f(0.0);
+  // Of a feature each, for four columns.
+  var sums: array<vec4f, 4>;
+  // Of the last column, over half of the rows.
+  var last = 0.0;
   for (var head = 0u; head < params.heads; head++) {
     let first_row = (group.z * params.heads + head) * params.length;
     for (var start = begin; start < end; start += i32(TILE)) {
       for (var i = 0u; i < 4u; i++) {
-        let row = start + i32(local.y + 8u * i);
-        let at = (local.y + 8u * i) * TILE + local.x;
-        let inside = row >= 0 && row < end;
-        var x_value = 0.0;
-        var y_value = 0.0;
-        if (inside && first_feature + local.x < params.features) {
-          x_value = x[(first_row + u32(row)) * params.features + first_feature + local.x];
+        let at = t + INVOCATIONS * i;
+        let row = start + i32(at / FOURS);
+        var value = vec4f();
+        if (row >= 0 && row < end) {
+          value = x_at(first_row + u32(row), first_feature + 4u * (at % FOURS));
         }
-        if (inside && first_column + local.x < params.columns) {
-          y_value = y[(first_row + u32(row)) * params.columns + first_column + local.x];
+        x_tile[at] = value;
+      }
+      for (var at = t; at < 256u; at += INVOCATIONS) {
+        let row = start + i32(at / 8u);
+        let column = first_column + 4u * (at % 8u);
+        var value = vec4f();
+        if (row >= 0 && row < end) {
+          let row_at = (first_row + u32(row)) * params.columns;
+          for (var i = 0u; i < 4u; i++) {
+            if (column + i < params.columns) { value[i] = y[row_at + column + i]; }
+          }
         }
-        x_tile[at] = x_value;
-        y_tile[at] = y_value;
+        y_tile[at] = value;
+      }
+      if (has_last && t < TILE) {
+        let row = start + i32(t);
+        var value = 0.0;
+        if (row >= 0 && row < end) { value = y[(first_row + u32(row) + 1u) * params.columns - 1u]; }
+        last_column[t] = value;
       }
       workgroupBarrier();
       for (var row = 0u; row < TILE; row++) {
-        let y_value = y_tile[row * TILE + local.x];
-        let at = row * TILE + 4u * local.y;
-        sums += y_value * vec4f(x_tile[at], x_tile[at + 1u], x_tile[at + 2u], x_tile[at + 3u]);
+        let values = y_tile[row * 8u + local.x];
+        let features = x_tile[row * FOURS + local.y];
+        sums[0] += features.x * values;
+        sums[1] += features.y * values;
+        sums[2] += features.z * values;
+        sums[3] += features.w * values;
+      }
+      if (has_last) {
+        let feature = t % FEATURES;
+        let first = t / FEATURES * (TILE / 2u);
+        for (var row = first; row < first + TILE / 2u; row++) {
+          last += x_tile[row * FOURS + feature / 4u][feature % 4u] * last_column[row];
+        }
       }
       workgroupBarrier();
     }
   }
-  if (first_column + local.x >= params.columns) { return; }
+  let matrix = (group.y * params.groups + group.z) * params.features;
+  if (has_last) {
+    halves[t] = last;
+    workgroupBarrier();
+    if (t < FEATURES && first_feature + t < params.features) {
+      out[(matrix + first_feature + t + 1u) * params.columns - 1u] = halves[t] + halves[t + FEATURES];
+    }
+  }
   for (var i = 0u; i < 4u; i++) {
     let feature = first_feature + 4u * local.y + i;
     if (feature >= params.features) { return; }
-    let matrix = group.y * params.groups + group.z;
-    out[(matrix * params.features + feature) * params.columns + first_column + local.x] = sums[i];
+    for (var c = 0u; c < 4u; c++) {
+      let column = first_column + 4u * local.x + c;
+      if (column < params.columns) { out[(matrix + feature) * params.columns + column] = sums[i][c]; }
+    }
   }
 }
 
 // linear-attention rows {"tiles":3,"keeps":false,"scaled":false}
-struct Params { causal: u32, backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
+struct Params { backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> p: array<f32>;
@@ -104,7 +153,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let position = params.first_position + i32(group.x * TILE);
   let tile_row = position - params.row_offset;
   let since = position - params.segment_start;
-  let has_own = params.causal != 0u && since >= 0;
+  let has_own = since >= 0;
   let chunk = select(0u, u32(since) / params.chunk, has_own);
 
   // Rows times the sums of other chunks.
@@ -206,7 +255,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
 }
 
 // linear-attention rows {"tiles":2,"keeps":false,"scaled":false}
-struct Params { causal: u32, backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
+struct Params { backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> p: array<f32>;
@@ -252,7 +301,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let position = params.first_position + i32(group.x * TILE);
   let tile_row = position - params.row_offset;
   let since = position - params.segment_start;
-  let has_own = params.causal != 0u && since >= 0;
+  let has_own = since >= 0;
   let chunk = select(0u, u32(since) / params.chunk, has_own);
 
   // Rows times the sums of other chunks.
@@ -354,7 +403,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
 }
 
 // linear-attention rows {"tiles":2,"keeps":true,"scaled":false}
-struct Params { causal: u32, backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
+struct Params { backwards: u32, groups: u32, row_heads: u32, row_length: u32, row_offset: i32, first_row: i32, end_row: i32, first_position: i32, segment_start: i32, segment_end: i32, chunk: u32, other_heads: u32, other_length: u32, other_offset: i32, inner: u32, columns: u32, a_stride: u32, b_stride: u32, c_stride: u32, sums_size: u32, p_row: u32, p_column: u32, result_stride: u32, flag_stride: u32, keys: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> p: array<f32>;
@@ -401,7 +450,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let position = params.first_position + i32(group.x * TILE);
   let tile_row = position - params.row_offset;
   let since = position - params.segment_start;
-  let has_own = params.causal != 0u && since >= 0;
+  let has_own = since >= 0;
   let chunk = select(0u, u32(since) / params.chunk, has_own);
 
   // Rows times the sums of other chunks.
