@@ -24,14 +24,28 @@ fn factor_of(group: u32, position: i32, begin: i32, end: i32) -> f32 {
 }
 #endif
 
-fn x_at(row: u32, feature: u32) -> vec4f {
+/** The feature of a workgroup that is element `i` of a four. Lanes beside each other read, and write, what lies together. */
+fn feature_of(four: u32, i: u32) -> u32 {
 #if fours
+  return 4u * four + i;
+#else
+  return four + FOURS * i;
+#endif
+}
+
+/** Likewise the column. */
+fn column_of(four: u32, i: u32) -> u32 { return four + INVOCATIONS_X * i; }
+
+fn x_at(row: u32, first_feature: u32, four: u32) -> vec4f {
+#if fours
+  let feature = first_feature + feature_of(four, 0u);
   if (feature >= params.features) { return vec4f(); }
   return x[(row * params.features + feature) / 4u];
 #else
   var value = vec4f();
   for (var i = 0u; i < 4u; i++) {
-    if (feature + i < params.features) { value[i] = x[row * params.features + feature + i]; }
+    let feature = first_feature + feature_of(four, i);
+    if (feature < params.features) { value[i] = x[row * params.features + feature]; }
   }
   return value;
 #endif
@@ -59,7 +73,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         let row = start + i32(at / FOURS);
         var value = vec4f();
         if (row >= 0 && row < end) {
-          value = x_at(first_row + u32(row), first_feature + 4u * (at % FOURS));
+          value = x_at(first_row + u32(row), first_feature, at % FOURS);
 #if hides
           let is_visible = y[(first_row + u32(row)) * params.columns + params.columns - 1u] != 0.0;
           value = select(vec4f(), value, is_visible);
@@ -72,12 +86,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
       }
       for (var at = t; at < 256u; at += INVOCATIONS) {
         let row = start + i32(at / 8u);
-        let column = first_column + 4u * (at % 8u);
         var value = vec4f();
         if (row >= 0 && row < end) {
           let row_at = (first_row + u32(row)) * params.columns;
           for (var i = 0u; i < 4u; i++) {
-            if (column + i < params.columns) { value[i] = y[row_at + column + i]; }
+            let column = first_column + column_of(at % 8u, i);
+            if (column < params.columns) { value[i] = y[row_at + column]; }
           }
         }
         y_tile[at] = value;
@@ -98,10 +112,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         sums[3] += features.w * values;
       }
       if (has_last) {
-        let feature = t % FEATURES;
+        let at = t % FEATURES;
         let first = t / FEATURES * (TILE / 2u);
         for (var row = first; row < first + TILE / 2u; row++) {
-          last += x_tile[row * FOURS + feature / 4u][feature % 4u] * last_column[row];
+          last += x_tile[row * FOURS + at % FOURS][at / FOURS] * last_column[row];
         }
       }
       workgroupBarrier();
@@ -111,15 +125,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   if (has_last) {
     halves[t] = last;
     workgroupBarrier();
-    if (t < FEATURES && first_feature + t < params.features) {
-      out[(matrix + first_feature + t + 1u) * params.columns - 1u] = halves[t] + halves[t + FEATURES];
+    let feature = first_feature + feature_of(t % FOURS, t / FOURS);
+    if (t < FEATURES && feature < params.features) {
+      out[(matrix + feature + 1u) * params.columns - 1u] = halves[t] + halves[t + FEATURES];
     }
   }
   for (var i = 0u; i < 4u; i++) {
-    let feature = first_feature + 4u * local.y + i;
+    let feature = first_feature + feature_of(local.y, i);
     if (feature >= params.features) { return; }
     for (var c = 0u; c < 4u; c++) {
-      let column = first_column + 4u * local.x + c;
+      let column = first_column + column_of(local.x, c);
       if (column < params.columns) { out[(matrix + feature) * params.columns + column] = sums[i][c]; }
     }
   }

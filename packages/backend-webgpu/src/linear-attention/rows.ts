@@ -25,7 +25,7 @@ interface Variant {
  * are sums over other chunks. All products of linear attention have this form: outputs from queries, and, with columns of
  * ones, the gradients of queries, keys and values. One workgroup per tile of rows, up to 128 columns, and head. Passes over
  * memory: A once for P and once for each tile of pairs, P, B and C once per tile of rows. Sums run in the order of
- * positions. Workgroup memory: 8 KiB and 2 KiB for each 32 columns.
+ * positions. Workgroup memory: 4.8 KiB and 2 KiB for each 32 columns.
  */
 const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps, scaled }: Variant) => ({
   uniforms: {

@@ -18,6 +18,15 @@ var<workgroup> right: array<vec4f, STEP * RIGHT_STRIDE>;
 var<workgroup> last_column: array<vec4f, STEP / 4u>;
 var<workgroup> parts: array<f32, INVOCATIONS>;
 
+/** The column of a workgroup that is element `i` of a four. Lanes beside each other write what lies together. */
+fn column_of(four: u32, i: u32) -> u32 {
+#if result_fours
+  return 4u * four + i;
+#else
+  return four + FOURS * i;
+#endif
+}
+
 fn a_at(row: u32, x: u32) -> vec4f {
 #if a_fours
   if (x >= params.inner) { return vec4f(); }
@@ -84,7 +93,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     var value = vec4f();
     if (x0 + x < params.inner) {
       for (var i = 0u; i < 4u; i++) {
-        let column = first_column + 4u * four + i;
+        let column = first_column + column_of(four, i);
         if (column < params.columns) { value[i] = p[p_at + (x0 + x) * params.p_row + column * params.p_column]; }
       }
     }
@@ -136,15 +145,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     }
   }
 #endif
-  let column = first_column + 4u * local.x;
   for (var i = 0u; i < 4u; i++) {
     let row = first_row + local.y + INVOCATIONS_Y * i;
-    if (row >= params.end_row || column >= params.columns) { continue; }
+    if (row >= params.end_row) { return; }
 #if result_fours
+    let column = first_column + 4u * local.x;
+    if (column >= params.columns) { return; }
     result[((rows_at + row) * params.result_stride + column) / 4u] = select(vec4f(), sums[i], is_kept(rows_at + row));
 #else
     for (var c = 0u; c < 4u; c++) {
-      if (column + c < params.columns) { store(rows_at + row, column + c, sums[i][c]); }
+      let column = first_column + column_of(local.x, c);
+      if (column < params.columns) { store(rows_at + row, column, sums[i][c]); }
     }
 #endif
   }

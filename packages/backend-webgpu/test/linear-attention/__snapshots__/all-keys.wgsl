@@ -20,7 +20,16 @@ var<workgroup> last_column: array<f32, TILE>;
 var<workgroup> halves: array<f32, INVOCATIONS>;
 
 
-fn x_at(row: u32, feature: u32) -> vec4f {
+/** The feature of a workgroup that is element `i` of a four. Lanes beside each other read, and write, what lies together. */
+fn feature_of(four: u32, i: u32) -> u32 {
+  return 4u * four + i;
+}
+
+/** Likewise the column. */
+fn column_of(four: u32, i: u32) -> u32 { return four + INVOCATIONS_X * i; }
+
+fn x_at(row: u32, first_feature: u32, four: u32) -> vec4f {
+  let feature = first_feature + feature_of(four, 0u);
   if (feature >= params.features) { return vec4f(); }
   return x[(row * params.features + feature) / 4u];
 }
@@ -47,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         let row = start + i32(at / FOURS);
         var value = vec4f();
         if (row >= 0 && row < end) {
-          value = x_at(first_row + u32(row), first_feature + 4u * (at % FOURS));
+          value = x_at(first_row + u32(row), first_feature, at % FOURS);
           let is_visible = y[(first_row + u32(row)) * params.columns + params.columns - 1u] != 0.0;
           value = select(vec4f(), value, is_visible);
         }
@@ -55,12 +64,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
       }
       for (var at = t; at < 256u; at += INVOCATIONS) {
         let row = start + i32(at / 8u);
-        let column = first_column + 4u * (at % 8u);
         var value = vec4f();
         if (row >= 0 && row < end) {
           let row_at = (first_row + u32(row)) * params.columns;
           for (var i = 0u; i < 4u; i++) {
-            if (column + i < params.columns) { value[i] = y[row_at + column + i]; }
+            let column = first_column + column_of(at % 8u, i);
+            if (column < params.columns) { value[i] = y[row_at + column]; }
           }
         }
         y_tile[at] = value;
@@ -81,10 +90,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         sums[3] += features.w * values;
       }
       if (has_last) {
-        let feature = t % FEATURES;
+        let at = t % FEATURES;
         let first = t / FEATURES * (TILE / 2u);
         for (var row = first; row < first + TILE / 2u; row++) {
-          last += x_tile[row * FOURS + feature / 4u][feature % 4u] * last_column[row];
+          last += x_tile[row * FOURS + at % FOURS][at / FOURS] * last_column[row];
         }
       }
       workgroupBarrier();
@@ -94,15 +103,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   if (has_last) {
     halves[t] = last;
     workgroupBarrier();
-    if (t < FEATURES && first_feature + t < params.features) {
-      out[(matrix + first_feature + t + 1u) * params.columns - 1u] = halves[t] + halves[t + FEATURES];
+    let feature = first_feature + feature_of(t % FOURS, t / FOURS);
+    if (t < FEATURES && feature < params.features) {
+      out[(matrix + feature + 1u) * params.columns - 1u] = halves[t] + halves[t + FEATURES];
     }
   }
   for (var i = 0u; i < 4u; i++) {
-    let feature = first_feature + 4u * local.y + i;
+    let feature = first_feature + feature_of(local.y, i);
     if (feature >= params.features) { return; }
     for (var c = 0u; c < 4u; c++) {
-      let column = first_column + 4u * local.x + c;
+      let column = first_column + column_of(local.x, c);
       if (column < params.columns) { out[(matrix + feature) * params.columns + column] = sums[i][c]; }
     }
   }
@@ -135,6 +145,11 @@ var<workgroup> right: array<vec4f, STEP * RIGHT_STRIDE>;
 /** The column after those of the workgroup. */
 var<workgroup> last_column: array<vec4f, STEP / 4u>;
 var<workgroup> parts: array<f32, INVOCATIONS>;
+
+/** The column of a workgroup that is element `i` of a four. Lanes beside each other write what lies together. */
+fn column_of(four: u32, i: u32) -> u32 {
+  return four + FOURS * i;
+}
 
 fn a_at(row: u32, x: u32) -> vec4f {
   if (x >= params.inner) { return vec4f(); }
@@ -186,7 +201,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     var value = vec4f();
     if (x0 + x < params.inner) {
       for (var i = 0u; i < 4u; i++) {
-        let column = first_column + 4u * four + i;
+        let column = first_column + column_of(four, i);
         if (column < params.columns) { value[i] = p[p_at + (x0 + x) * params.p_row + column * params.p_column]; }
       }
     }
@@ -235,12 +250,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
       store(rows_at + row, params.columns - 1u, value);
     }
   }
-  let column = first_column + 4u * local.x;
   for (var i = 0u; i < 4u; i++) {
     let row = first_row + local.y + INVOCATIONS_Y * i;
-    if (row >= params.end_row || column >= params.columns) { continue; }
+    if (row >= params.end_row) { return; }
     for (var c = 0u; c < 4u; c++) {
-      if (column + c < params.columns) { store(rows_at + row, column + c, sums[i][c]); }
+      let column = first_column + column_of(local.x, c);
+      if (column < params.columns) { store(rows_at + row, column, sums[i][c]); }
     }
   }
 }
@@ -272,6 +287,11 @@ var<workgroup> right: array<vec4f, STEP * RIGHT_STRIDE>;
 /** The column after those of the workgroup. */
 var<workgroup> last_column: array<vec4f, STEP / 4u>;
 var<workgroup> parts: array<f32, INVOCATIONS>;
+
+/** The column of a workgroup that is element `i` of a four. Lanes beside each other write what lies together. */
+fn column_of(four: u32, i: u32) -> u32 {
+  return 4u * four + i;
+}
 
 fn a_at(row: u32, x: u32) -> vec4f {
   var value = vec4f();
@@ -323,7 +343,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     var value = vec4f();
     if (x0 + x < params.inner) {
       for (var i = 0u; i < 4u; i++) {
-        let column = first_column + 4u * four + i;
+        let column = first_column + column_of(four, i);
         if (column < params.columns) { value[i] = p[p_at + (x0 + x) * params.p_row + column * params.p_column]; }
       }
     }
@@ -362,10 +382,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     workgroupBarrier();
   }
 
-  let column = first_column + 4u * local.x;
   for (var i = 0u; i < 4u; i++) {
     let row = first_row + local.y + INVOCATIONS_Y * i;
-    if (row >= params.end_row || column >= params.columns) { continue; }
+    if (row >= params.end_row) { return; }
+    let column = first_column + 4u * local.x;
+    if (column >= params.columns) { return; }
     result[((rows_at + row) * params.result_stride + column) / 4u] = select(vec4f(), sums[i], is_kept(rows_at + row));
   }
 }
@@ -392,7 +413,16 @@ var<workgroup> last_column: array<f32, TILE>;
 var<workgroup> halves: array<f32, INVOCATIONS>;
 
 
-fn x_at(row: u32, feature: u32) -> vec4f {
+/** The feature of a workgroup that is element `i` of a four. Lanes beside each other read, and write, what lies together. */
+fn feature_of(four: u32, i: u32) -> u32 {
+  return 4u * four + i;
+}
+
+/** Likewise the column. */
+fn column_of(four: u32, i: u32) -> u32 { return four + INVOCATIONS_X * i; }
+
+fn x_at(row: u32, first_feature: u32, four: u32) -> vec4f {
+  let feature = first_feature + feature_of(four, 0u);
   if (feature >= params.features) { return vec4f(); }
   return x[(row * params.features + feature) / 4u];
 }
@@ -419,18 +449,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         let row = start + i32(at / FOURS);
         var value = vec4f();
         if (row >= 0 && row < end) {
-          value = x_at(first_row + u32(row), first_feature + 4u * (at % FOURS));
+          value = x_at(first_row + u32(row), first_feature, at % FOURS);
         }
         x_tile[at] = value;
       }
       for (var at = t; at < 256u; at += INVOCATIONS) {
         let row = start + i32(at / 8u);
-        let column = first_column + 4u * (at % 8u);
         var value = vec4f();
         if (row >= 0 && row < end) {
           let row_at = (first_row + u32(row)) * params.columns;
           for (var i = 0u; i < 4u; i++) {
-            if (column + i < params.columns) { value[i] = y[row_at + column + i]; }
+            let column = first_column + column_of(at % 8u, i);
+            if (column < params.columns) { value[i] = y[row_at + column]; }
           }
         }
         y_tile[at] = value;
@@ -451,10 +481,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         sums[3] += features.w * values;
       }
       if (has_last) {
-        let feature = t % FEATURES;
+        let at = t % FEATURES;
         let first = t / FEATURES * (TILE / 2u);
         for (var row = first; row < first + TILE / 2u; row++) {
-          last += x_tile[row * FOURS + feature / 4u][feature % 4u] * last_column[row];
+          last += x_tile[row * FOURS + at % FOURS][at / FOURS] * last_column[row];
         }
       }
       workgroupBarrier();
@@ -464,15 +494,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   if (has_last) {
     halves[t] = last;
     workgroupBarrier();
-    if (t < FEATURES && first_feature + t < params.features) {
-      out[(matrix + first_feature + t + 1u) * params.columns - 1u] = halves[t] + halves[t + FEATURES];
+    let feature = first_feature + feature_of(t % FOURS, t / FOURS);
+    if (t < FEATURES && feature < params.features) {
+      out[(matrix + feature + 1u) * params.columns - 1u] = halves[t] + halves[t + FEATURES];
     }
   }
   for (var i = 0u; i < 4u; i++) {
-    let feature = first_feature + 4u * local.y + i;
+    let feature = first_feature + feature_of(local.y, i);
     if (feature >= params.features) { return; }
     for (var c = 0u; c < 4u; c++) {
-      let column = first_column + 4u * local.x + c;
+      let column = first_column + column_of(local.x, c);
       if (column < params.columns) { out[(matrix + feature) * params.columns + column] = sums[i][c]; }
     }
   }
@@ -506,6 +537,11 @@ var<workgroup> right: array<vec4f, STEP * RIGHT_STRIDE>;
 /** The column after those of the workgroup. */
 var<workgroup> last_column: array<vec4f, STEP / 4u>;
 var<workgroup> parts: array<f32, INVOCATIONS>;
+
+/** The column of a workgroup that is element `i` of a four. Lanes beside each other write what lies together. */
+fn column_of(four: u32, i: u32) -> u32 {
+  return 4u * four + i;
+}
 
 fn a_at(row: u32, x: u32) -> vec4f {
   var value = vec4f();
@@ -558,7 +594,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     var value = vec4f();
     if (x0 + x < params.inner) {
       for (var i = 0u; i < 4u; i++) {
-        let column = first_column + 4u * four + i;
+        let column = first_column + column_of(four, i);
         if (column < params.columns) { value[i] = p[p_at + (x0 + x) * params.p_row + column * params.p_column]; }
       }
     }
@@ -597,10 +633,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     workgroupBarrier();
   }
 
-  let column = first_column + 4u * local.x;
   for (var i = 0u; i < 4u; i++) {
     let row = first_row + local.y + INVOCATIONS_Y * i;
-    if (row >= params.end_row || column >= params.columns) { continue; }
+    if (row >= params.end_row) { return; }
+    let column = first_column + 4u * local.x;
+    if (column >= params.columns) { return; }
     result[((rows_at + row) * params.result_stride + column) / 4u] = select(vec4f(), sums[i], is_kept(rows_at + row));
   }
 }
@@ -633,6 +670,11 @@ var<workgroup> right: array<vec4f, STEP * RIGHT_STRIDE>;
 /** The column after those of the workgroup. */
 var<workgroup> last_column: array<vec4f, STEP / 4u>;
 var<workgroup> parts: array<f32, INVOCATIONS>;
+
+/** The column of a workgroup that is element `i` of a four. Lanes beside each other write what lies together. */
+fn column_of(four: u32, i: u32) -> u32 {
+  return 4u * four + i;
+}
 
 fn a_at(row: u32, x: u32) -> vec4f {
   if (x >= params.inner) { return vec4f(); }
@@ -682,7 +724,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     var value = vec4f();
     if (x0 + x < params.inner) {
       for (var i = 0u; i < 4u; i++) {
-        let column = first_column + 4u * four + i;
+        let column = first_column + column_of(four, i);
         if (column < params.columns) { value[i] = p[p_at + (x0 + x) * params.p_row + column * params.p_column]; }
       }
     }
@@ -721,10 +763,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     workgroupBarrier();
   }
 
-  let column = first_column + 4u * local.x;
   for (var i = 0u; i < 4u; i++) {
     let row = first_row + local.y + INVOCATIONS_Y * i;
-    if (row >= params.end_row || column >= params.columns) { continue; }
+    if (row >= params.end_row) { return; }
+    let column = first_column + 4u * local.x;
+    if (column >= params.columns) { return; }
     result[((rows_at + row) * params.result_stride + column) / 4u] = select(vec4f(), sums[i], is_kept(rows_at + row));
   }
 }
