@@ -25,7 +25,10 @@ export const WORKGROUP = 64;
  */
 const ELEMENTS = 4;
 
-type ProgramKernel = DefinedKernel<{ readonly count: 'u32' }, Readonly<Record<string, Buffer<false, false>>>>;
+type ProgramKernel = DefinedKernel<
+  { readonly count: 'u32'; readonly width: 'u32' },
+  Readonly<Record<string, Buffer<false, false>>>
+>;
 
 /** Elementwise programs: one kernel per program, one pass over memory. */
 export function elementwisePrograms(
@@ -35,7 +38,7 @@ export function elementwisePrograms(
 ): FusedOperation<ElementwiseRequest, ElementwiseInputs<WebGpuTensor>, ElementwiseOutputs<WebGpuTensor>> {
   const launch = programLauncher(stream);
   return {
-    prepare({ program, shape, storage = ALL_SINGLE }) {
+    prepare({ program, shape, storage = ALL_SINGLE, rowInputs = [] }) {
       const refusals = programRefusals(program, shape, facts);
       if (refusals.length > 0) return { refusals };
       return {
@@ -47,7 +50,8 @@ export function elementwisePrograms(
           );
           const spans = Object.entries(inputs).map(([name, { span }]) => [name, span] as const);
           const results = outputs.map(([name, { span }]) => [name, span] as const);
-          launch(program, storage, spans, results, sizeOf(shape));
+          const rows = { inputs: rowInputs, width: shape.at(-1) ?? 1 };
+          launch(program, storage, spans, results, sizeOf(shape), rows);
           return Object.fromEntries(outputs);
         },
       };
@@ -56,6 +60,14 @@ export function elementwisePrograms(
 }
 
 export const ALL_SINGLE: ElementwiseStorage = { halfInputs: [], outputs: 'f32' };
+
+/** Inputs with an element for each row of that many of the others. */
+interface Rows {
+  readonly inputs: readonly string[];
+  readonly width: number;
+}
+
+const NO_ROWS: Rows = { inputs: [], width: 1 };
 
 /** For keys of kernels. */
 export function storageKey({ halfInputs, outputs }: ElementwiseStorage): string {
@@ -73,17 +85,18 @@ export function programLauncher(
   inputs: NamedSpans,
   outputs: NamedSpans,
   count: number,
+  rows?: Rows,
 ) => void {
   const kernels = new Map<string, ProgramKernel>();
-  return (program, storage, inputs, outputs, count) => {
-    const key = storageKey(storage) + program.key;
-    const kernel = kernels.get(key) ?? programKernel(program, storage);
+  return (program, storage, inputs, outputs, count, rows = NO_ROWS) => {
+    const key = programKernelKey(program, storage, rows);
+    const kernel = kernels.get(key) ?? programKernel(program, storage, rows);
     kernels.set(key, kernel);
     const buffers: Record<string, Span> = {};
     for (const [name, span] of inputs) buffers[`in_${name}`] = span;
     for (const [name, span] of outputs) buffers[`out_${name}`] = span;
     kernel.launch(stream, {
-      uniforms: { count },
+      uniforms: { count, width: rows.width },
       buffers,
       workgroups: {
         invocations: storage.outputs === 'f32' ? Math.ceil(count / ELEMENTS) : unitsOf(count, storage),
@@ -123,9 +136,9 @@ export function outputElement({ outputs }: ElementwiseStorage): string {
   return outputs === 'f16' ? 'u32' : 'f32';
 }
 
-/** WGSL of the element `at` of an input that is bound as `array`. */
-function elementText(name: string, { halfInputs }: ElementwiseStorage, array: string): string {
-  return halfInputs.includes(name) ? halfAt(array) : `${array}[at]`;
+/** WGSL of an element of an input that is bound as `array`. */
+function elementText(name: string, { halfInputs }: ElementwiseStorage, array: string, at = 'at'): string {
+  return halfInputs.includes(name) ? halfAt(array, at) : `${array}[${at}]`;
 }
 
 /** WGSL that reads `in_NAME`: the element `at` of the tensor `which` of several, bound as `in_NAME_0`, `in_NAME_1`, ... */
@@ -174,24 +187,30 @@ export function runText(
   ${stores.join('\n  ')}`;
 }
 
-function programKernel(program: ElementwiseProgram, storage: ElementwiseStorage): ProgramKernel {
+function programKernelKey(program: ElementwiseProgram, storage: ElementwiseStorage, rows: Rows): string {
+  const ofRows = rows.inputs.length > 0 ? `rows ${rows.inputs.join()} ` : '';
+  return `elementwise ${ofRows}${storageKey(storage)}${program.key}`;
+}
+
+function programKernel(program: ElementwiseProgram, storage: ElementwiseStorage, rows: Rows): ProgramKernel {
   const buffers: Record<string, Buffer<false, false>> = {};
   for (const name of program.inputs) buffers[`in_${name}`] = read(inputElement(name, storage));
   if (program.numbers > 0) buffers.in_numbers = read('f32');
   for (const name in program.outputs) buffers[`out_${name}`] = write(outputElement(storage));
   return defineKernel({
-    key: `elementwise ${storageKey(storage)}${program.key}`,
-    uniforms: { count: 'u32' },
+    key: programKernelKey(program, storage, rows),
+    uniforms: { count: 'u32', width: 'u32' },
     buffers,
     workgroup: WORKGROUP,
-    source: () => sourceOf(program, storage),
+    source: () => sourceOf(program, storage, rows),
   });
 }
 
-function sourceOf(program: ElementwiseProgram, storage: ElementwiseStorage): string {
+function sourceOf(program: ElementwiseProgram, storage: ElementwiseStorage, rows: Rows): string {
   const isSingle = storage.outputs === 'f32';
-  const load = (name: string): string =>
-    isSingle ? `own_${name}` : elementText(name, storage, `in_${name}`);
+  const read = (name: string): string =>
+    elementText(name, storage, `in_${name}`, rows.inputs.includes(name) ? '(at / params.width)' : 'at');
+  const load = (name: string): string => (isSingle ? `own_${name}` : read(name));
   const text = programText(program, load, storageHelpers(storage));
   return `${text.functions}
 @compute @workgroup_size(INVOCATIONS)
@@ -204,7 +223,7 @@ fn main(
   let count = params.count;
   ${
     isSingle
-      ? severalText(program, storage, text)
+      ? severalText(program, read, text)
       : `let unit = group * INVOCATIONS + local;
   ${runText(text.lines, text.outputs, storage, (name, at, value) => `out_${name}[${at}] = ${value};`)}`
   }
@@ -214,13 +233,13 @@ fn main(
 /** The elements of an invocation of a program that stores f32: all are read before the first is stored. */
 function severalText(
   { inputs }: ElementwiseProgram,
-  storage: ElementwiseStorage,
+  read: (name: string) => string,
   { lines, outputs }: ProgramText,
 ): string {
   const reads = (index: number): string[] => [
     ...inputs.map((name) => `var own_${name}_${index} = 0.0;`),
     `{ let at = min(first + ${WORKGROUP * index}u, count - 1u);`,
-    ...inputs.map((name) => `  own_${name}_${index} = ${elementText(name, storage, `in_${name}`)};`),
+    ...inputs.map((name) => `  own_${name}_${index} = ${read(name)};`),
     '}',
   ];
   const computes = (index: number): string[] => [

@@ -1,4 +1,4 @@
-struct Params { count: u32 }
+struct Params { count: u32, width: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> in_x: array<f32>;
 @group(0) @binding(2) var<storage, read> in_y: array<f32>;
