@@ -16,7 +16,8 @@ import { recordChunkSums } from './chunk-sums.js';
 import { recordDivide, rowSumsBytes } from './finish.js';
 import { recordLastPeak } from './peaks.js';
 import { hidesKeys, type PreparedKeys, preparedBytes, recordKeys } from './prepare-keys.js';
-import { type RowsCall, recordRows } from './rows.js';
+import { recordRows } from './rows.js';
+import type { RowsCall } from './rows-call.js';
 import {
   chunksIn,
   columnsOf,

@@ -9,7 +9,7 @@ const CHUNK = 128;
 /** Without causality, workgroups of a launch that sums chunks: about eight on each of the units of a large GPU. */
 const WORKGROUPS = 1024;
 
-/** Target bytes of the sums of a segment's chunks. */
+/** Target bytes of the sums of a segment's chunks, of causal attention: the workgroups of any other sum less. */
 const SUMS_BYTES = 2 ** 26;
 
 /** Sequences times key heads. */
@@ -38,26 +38,23 @@ export interface Segment {
   readonly chunks: number;
 }
 
-/** Most chunks of a segment whose sums stay within the target. */
-const mostChunks = (request: LinearAttentionRequest): number =>
-  Math.max(1, Math.floor(SUMS_BYTES / sumsBytes(request)));
-
 /** Tokens of a segment whose sums stay within the target. */
 export function preferredSegment(request: LinearAttentionRequest): number {
   const length = Math.max(request.queryLength, request.keyLength);
-  return request.causal ? Math.min(length, mostChunks(request) * CHUNK) : length;
+  if (!request.causal) return length;
+  const chunks = Math.max(1, Math.floor(SUMS_BYTES / sumsBytes(request)));
+  return Math.min(length, chunks * CHUNK);
 }
 
 /**
  * Keys of a chunk. Without causality only the sum over all chunks is read: there are as many as keep a large GPU busy, of
  * the same length in every segment.
  */
-export function chunkOf(request: LinearAttentionRequest): number {
+function chunkOf(request: LinearAttentionRequest): number {
   if (request.causal) return CHUNK;
   const { features, keyLength } = request;
   const tiles = Math.ceil(features / featureTile(features)) * columnTiles(columnsOf(request), TILE);
-  const wanted = Math.ceil(WORKGROUPS / Math.max(1, tiles * groupsOf(request)));
-  const chunks = Math.min(wanted, mostChunks(request));
+  const chunks = Math.ceil(WORKGROUPS / Math.max(1, tiles * groupsOf(request)));
   return Math.max(CHUNK, TILE * Math.ceil(keyLength / chunks / TILE));
 }
 

@@ -1,7 +1,7 @@
 import type { Stream } from '../runtime/stream.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
-import type { RowsBuffers, RowsCall } from './rows.js';
+import type { RowsBuffers, RowsCall } from './rows-call.js';
 import { columnTiles } from './sizes.js';
 import { text } from './total-rows.wgsl.js';
 
