@@ -69,6 +69,12 @@ const cases: Readonly<Record<string, Case>> = {
     options: { normalise: false },
   },
   'all keys, one value': { queries: 20, keys: 40, features: 3, valueDim: 1, options: {} },
+  'all keys, more chunks than are read at a time': {
+    ...{ queries: 5, keys: 1300, features: 5, valueDim: 3, state: true, options: {} },
+  },
+  'more chunks than are read at a time': {
+    ...{ queries: 1290, keys: 1300, features: 5, valueDim: 3, state: true, scales: true, options: causal },
+  },
   'one token': { queries: 1, keys: 1, features: 16, valueDim: 8, options: causal, state: true },
 };
 
