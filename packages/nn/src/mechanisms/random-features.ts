@@ -81,6 +81,9 @@ export function softmaxFeatures(
     const own = sub(y, epsilon);
     return { dx: epsilon === 0 ? mul(y, g) : choose(own, mul(own, g), mul(y, 0)) };
   });
+  const fromHalfSquare = elementwiseProgram({ inputs: ['dx', 'x', 'total'] }, ({ dx, x, total }) => ({
+    dx: sub(dx, mul(x, total)),
+  }));
   return (x, directions, options) => {
     const [features, largest] = custom(
       'softmaxFeatures',
@@ -97,7 +100,8 @@ export function softmaxFeatures(
         const { dx: ofLogits } = mapElements(gradient, { y: y as Tensor, g });
         const products = productGradients(ops, ofLogits, own as Tensor, rows as Tensor);
         const total = ops.sum(ofLogits, { axes: [-1], keepDims: true });
-        return [ops.sub(products.x, ops.mul(own as Tensor, total)), products.directions];
+        const { dx } = mapElements(fromHalfSquare, { dx: products.x, x: own as Tensor, total });
+        return [dx, products.directions];
       },
     );
     return { features: features as Tensor, largest: largest as Tensor };
