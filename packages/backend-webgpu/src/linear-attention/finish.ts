@@ -1,6 +1,6 @@
 import type { LinearAttentionRequest } from '@topk-attention/core/backend';
 import { notNumbers } from '../attention/backward/layout/rows.js';
-import { groupIndex, groupReductions } from '../attention/shared/reductions.js';
+import { groupIndex } from '../attention/shared/reductions.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
@@ -46,10 +46,12 @@ export function recordDivide(
 }
 
 const INVOCATIONS = 64;
+/** Invocations that share a row. */
+const LANES = 8;
 
 /**
  * Gradients (g, h) of a row's sums: g = dO / d, and h = -(g . sums) / d of the sum of weights, 0 if d does not depend on
- * it. Without normalising, (dO, 0). One workgroup per row.
+ * it. Without normalising, (dO, 0). Eight rows per workgroup.
  */
 const gradientKernel = kernelFamily(
   'linear-attention row gradients',
@@ -63,32 +65,39 @@ const gradientKernel = kernelFamily(
     },
     workgroup: INVOCATIONS,
     source: () => `
+const LANES = ${LANES}u;
 ${groupIndex}
-${groupReductions(INVOCATIONS)}
 ${notNumbers}
+var<workgroup> parts: array<f32, INVOCATIONS>;
+
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) t: u32) {
-  let index = group_index(group, groups);
-  if (index >= params.rows) { return; }
+  let index = group_index(group, groups) * (INVOCATIONS / LANES) + t / LANES;
+  let is_row = index < params.rows;
   let row = index / params.per_head * params.length + params.first + index % params.per_head;
   let first = row * (params.width + 1u);
 ${
   normalise
-    ? `  let bits = denominators[row];
+    ? `  var bits = 0u;
+  if (is_row) { bits = denominators[row]; }
   let is_zero = (bits & 0x7fffffffu) == 0u;
   // Beyond the range of numbers the row is NaN or zeros by accident: its gradients say so.
   let divisor = select(bitcast<f32>(bits), nan(), (bits & 0x7fffffffu) >= 0x7f800000u);
   var along = 0.0;
-  for (var d = t; d < params.width; d += INVOCATIONS) {
+  for (var d = t % LANES; is_row && d < params.width; d += LANES) {
     let g = select(d_output[row * params.width + d] / divisor, 0.0, is_zero);
     out[first + d] = g;
     along += select(g * sums[first + d], 0.0, is_zero);
   }
-  along = sum_of_group(along, t);
-  if (t == 0u) { out[first + params.width] = select(-along / divisor, 0.0, is_zero || divisor <= params.least); }`
-    : `  for (var d = t; d < params.width; d += INVOCATIONS) { out[first + d] = d_output[row * params.width + d]; }
-  if (t == 0u) { out[first + params.width] = 0.0; }`
+  parts[t] = along;
+  workgroupBarrier();
+  if (!is_row || t % LANES != 0u) { return; }
+  for (var lane = 1u; lane < LANES; lane++) { along += parts[t + lane]; }
+  out[first + params.width] = select(-along / divisor, 0.0, is_zero || divisor <= params.least);`
+    : `  if (!is_row) { return; }
+  for (var d = t % LANES; d < params.width; d += LANES) { out[first + d] = d_output[row * params.width + d]; }
+  if (t % LANES == 0u) { out[first + params.width] = 0.0; }`
 }
 }`,
   }),
@@ -116,7 +125,7 @@ export function recordRowGradients(
       least: request.leastDenominator > 0 ? request.leastDenominator : NO_LEAST,
     },
     buffers,
-    workgroups: rows,
+    workgroups: Math.ceil((LANES * rows) / INVOCATIONS),
   });
 }
 

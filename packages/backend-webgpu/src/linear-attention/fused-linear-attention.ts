@@ -11,12 +11,13 @@ import type { Span } from '../runtime/kernel.js';
 import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
-import { recordCarry, recordJoin, recordSplit } from './carry-sums.js';
+import { recordCarry, recordJoin, recordSplit, recordTotal } from './carry-sums.js';
 import { recordChunkSums } from './chunk-sums.js';
 import { recordDivide, rowSumsBytes } from './finish.js';
 import { recordLastPeak } from './peaks.js';
-import { type PreparedKeys, preparedBytes, recordKeys } from './prepare-keys.js';
-import { type RowsCall, recordRows } from './rows.js';
+import { hidesKeys, type PreparedKeys, preparedBytes, recordKeys } from './prepare-keys.js';
+import { recordRows } from './rows.js';
+import type { RowsCall } from './rows-call.js';
 import {
   chunksIn,
   columnsOf,
@@ -31,7 +32,8 @@ import {
 
 /**
  * Linear attention in segments of keys: sums of each chunk of keys, then the sums before each chunk, then the queries, each
- * from the sums before its chunk and the pairs within it. The sums of all orders are fixed.
+ * from the sums before its chunk and the pairs within it; without causality from the sum over all chunks. The orders of all
+ * sums are fixed.
  */
 export function fusedLinearAttention<T extends View>(
   stream: Stream,
@@ -110,13 +112,13 @@ export function refusalsOf(request: LinearAttentionRequest, facts: DeviceFacts):
 /** Bytes beyond the results of the forward pass, in segments of that many tokens. */
 function scratchBytes(request: LinearAttentionRequest, chunk: number): number {
   const rows = request.normalise ? bufferSize(rowSumsBytes(request)) : 0;
-  return preparedBytes(request) + rows + segmentBytes(request, Math.min(chunk, request.keyLength));
+  return preparedBytes(request) + rows + segmentBytes(request, chunk);
 }
 
 /** Bytes of the sums of a segment's chunks, and of those before it. */
 export function segmentBytes(request: LinearAttentionRequest, tokens: number): number {
   const sums = sumsBytes(request);
-  return bufferSize(sums) + bufferSize(sums * chunksIn(tokens));
+  return bufferSize(sums) + bufferSize(sums * chunksIn(request, tokens));
 }
 
 /** The sums that a call begins with, [N, F, Dv + 1]. The caller releases them. */
@@ -182,14 +184,19 @@ export function recordKeySegments(
         ...{ groups: groupsOf(request), heads: 1, features: request.features, columns: columnsOf(request) },
         ...{ length: request.keyLength, first: start, end, chunk, chunks },
         ...{ offset: 0, backwards: false, keys: request.keyLength },
+        hides: !request.causal && hidesKeys(request),
       },
       { x: keys.features, y: keys.values, scales: keys.scales, out: sums },
     );
-    recordCarry(stream, request, segment, {
-      ...{ sums, carry, backwards: false },
-      peaks: keys.scales?.peaks,
-    });
-    if (request.causal) visit(segment, queriesOf(request, segment), sums);
+    if (request.causal) {
+      recordCarry(stream, request, segment, {
+        ...{ sums, carry, backwards: false },
+        peaks: keys.scales?.peaks,
+      });
+      visit(segment, queriesOf(request, segment), sums);
+    } else {
+      recordTotal(stream, request, chunks, { sums, carry });
+    }
     stream.release(sums);
     stream.flush();
   }

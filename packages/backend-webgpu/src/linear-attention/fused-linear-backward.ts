@@ -12,7 +12,7 @@ import type { Span } from '../runtime/kernel.js';
 import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
-import { recordCarry, recordSplit } from './carry-sums.js';
+import { recordCarry, recordSplit, recordTotal } from './carry-sums.js';
 import { recordChunkSums } from './chunk-sums.js';
 import { recordRowGradients, rowSumsBytes } from './finish.js';
 import {
@@ -31,6 +31,7 @@ import {
   columnsOf,
   firstPosition,
   groupsOf,
+  ofQueries,
   preferredSegment,
   type Segment,
   segmentsOf,
@@ -60,9 +61,10 @@ export function fusedLinearBackward<T extends View>(
       return {
         preferredChunk,
         scratchBytes(chunk) {
-          const tokens = Math.min(chunk, Math.max(request.queryLength, request.keyLength));
           const rows = (request.normalise ? 2 : 1) * bufferSize(rowSumsBytes(request));
-          return preparedBytes(request) + rows + segmentBytes(request, tokens);
+          const ofKeys = segmentBytes(request, chunk);
+          const most = request.causal ? ofKeys : Math.max(ofKeys, segmentBytes(ofQueries(request), chunk));
+          return preparedBytes(request) + rows + most;
         },
         describe: () => ({ variant: describeSegments(request, preferredChunk) }),
         run(inputs, chunk) {
@@ -183,7 +185,7 @@ function recordKeyGradients(
   const carry = stream.scratch(sumsBytes(request));
   stream.clear(carry);
   // Without causality the queries are cut by their own positions.
-  const segments = segmentsOf(causal ? request : { ...request, keyLength: queryLength }, tokens);
+  const segments = segmentsOf(causal ? request : ofQueries(request), tokens);
   const recordKeysOf = ({ start, end, chunk }: Segment, sums: Span): void => {
     const call = {
       ...{ causal, backwards: true, groups, rowHeads: 1, rowLength: keyLength, rowOffset: 0 },
@@ -191,7 +193,7 @@ function recordKeyGradients(
       ...{ otherHeads: heads, otherLength: queryLength, otherOffset: offset, sumsSize: features * width },
       keys: keyLength,
     };
-    const ofQueries = { span: queryFeatures.span, stride: features };
+    const ofFeatures = { span: queryFeatures.span, stride: features };
     const ofRows = { span: rows, stride: width };
     const ofValues = { span: keys.values, stride: width };
     const flags = hidesKeys(request) && { flags: ofValues };
@@ -199,7 +201,7 @@ function recordKeyGradients(
       stream,
       { ...call, ...{ inner: width, columns: features, sumsRow: 1, sumsColumn: width } },
       {
-        ...{ a: ofValues, p: sums, b: ofRows, c: ofQueries, ...flags, scales: keys.scales },
+        ...{ a: ofValues, p: sums, b: ofRows, c: ofFeatures, ...flags, scales: keys.scales },
         result: { span: made.keyFeatures.span, stride: features },
       },
     );
@@ -208,7 +210,7 @@ function recordKeyGradients(
       { ...call, ...{ inner: features, columns: valueDim, sumsRow: width, sumsColumn: 1 } },
       {
         a: { span: keys.features, stride: features },
-        ...{ p: sums, b: ofQueries, c: ofRows, ...flags, scales: keys.scales },
+        ...{ p: sums, b: ofFeatures, c: ofRows, ...flags, scales: keys.scales },
         result: { span: made.value.span, stride: valueDim },
       },
     );
@@ -228,15 +230,20 @@ function recordKeyGradients(
           offset,
           backwards: true,
           keys: keyLength,
+          hides: false,
         },
       },
       { x: queryFeatures.span, y: rows, scales: keys.scales, out: sums },
     );
-    recordCarry(stream, request, segment, {
-      ...{ sums, carry, backwards: true },
-      peaks: keys.scales?.peaks,
-    });
-    if (causal) recordKeysOf(segment, sums);
+    if (causal) {
+      recordCarry(stream, request, segment, {
+        ...{ sums, carry, backwards: true },
+        peaks: keys.scales?.peaks,
+      });
+      recordKeysOf(segment, sums);
+    } else {
+      recordTotal(stream, request, chunks, { sums, carry });
+    }
     stream.release(sums);
     stream.flush();
   }

@@ -4,9 +4,13 @@ import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
-import { forEachElement } from '../wgsl/text.js';
+import { times } from '../wgsl/text.js';
 import { recordPeaks, type Scales, scalesBytes } from './peaks.js';
 import { columnsOf, groupsOf } from './sizes.js';
+
+const WORKGROUP = 256;
+/** Elements of an invocation: all are read before the first is written. */
+const ELEMENTS = 4;
 
 interface Variant {
   readonly lengths: boolean;
@@ -31,9 +35,10 @@ const copyKernel = kernelFamily('linear-attention keys', ({ lengths, mask, scale
     log_scale: optional(scales, read('u32')),
     out: write('f32'),
   },
-  workgroup: 256,
-  source: () =>
-    forEachElement(`let row = at / params.columns;
+  workgroup: WORKGROUP,
+  source: () => `
+fn value_of(at: u32) -> f32 {
+  let row = at / params.columns;
   let column = at % params.columns;
   let key = row % params.keys;
   let batch = row / params.keys / params.key_heads;
@@ -41,14 +46,24 @@ const copyKernel = kernelFamily('linear-attention keys', ({ lengths, mask, scale
   ${lengths ? 'visible = visible && i32(key) < lengths[batch];' : ''}
   ${mask ? 'visible = visible && mask[batch * params.mask_stride + key] != 0u;' : ''}
   ${scales ? 'visible = visible && log_scale[row] != 0xff800000u;' : ''}
-  if (!visible) { out[at] = 0.0; }
-  else if (column < params.width) { out[at] = x[row * params.width + column]; }
-  else { out[at] = 1.0; }`),
+  if (!visible) { return 0.0; }
+  if (column < params.width) { return x[row * params.width + column]; }
+  return 1.0;
+}
+
+@compute @workgroup_size(INVOCATIONS)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) t: u32) {
+  let first = (group.x + group.y * groups.x) * ${ELEMENTS * WORKGROUP}u + t;
+  if (first >= params.count) { return; }
+  ${times(ELEMENTS, (i) => `let value_${i} = value_of(min(first + ${WORKGROUP * i}u, params.count - 1u));`, '\n  ')}
+  ${times(ELEMENTS, (i) => `if (first + ${WORKGROUP * i}u < params.count) { out[first + ${WORKGROUP * i}u] = value_${i}; }`, '\n  ')}
+}`,
 }));
 
 /** Keys as the other kernels read them. */
 export interface PreparedKeys {
-  /** [N, Lk, F]; zeros for hidden keys. */
+  /** [N, Lk, F]; zeros for hidden keys of causal attention, which else may hold anything. */
   readonly features: Span;
   /** [N, Lk, Dv + 1]: values and ones; zeros for hidden keys. */
   readonly values: Span;
@@ -60,10 +75,13 @@ export interface PreparedKeys {
 export const hidesKeys = ({ keyLengths, keyMask, keyLogScale }: LinearAttentionRequest): boolean =>
   keyLengths || keyMask !== undefined || keyLogScale;
 
+/** Only causal attention reads the features of keys in several kernels; else the one that sums them leaves keys out. */
+const copiesFeatures = (request: LinearAttentionRequest): boolean => request.causal && hidesKeys(request);
+
 /** Bytes of what `recordKeys` makes. */
 export function preparedBytes(request: LinearAttentionRequest): number {
   const rows = groupsOf(request) * request.keyLength;
-  const copied = hidesKeys(request) ? bufferSize(4 * rows * request.features) : 0;
+  const copied = copiesFeatures(request) ? bufferSize(4 * rows * request.features) : 0;
   return copied + bufferSize(4 * rows * columnsOf(request)) + scalesBytes(request);
 }
 
@@ -92,11 +110,11 @@ export function recordKeys(
         log_scale: keyLogScale?.span,
         out,
       },
-      workgroups: { invocations: rows * columns },
+      workgroups: { invocations: Math.ceil((rows * columns) / ELEMENTS) },
     });
     return out;
   };
-  const copied = hidesKeys(request) ? copy(keyFeatures, features, features) : undefined;
+  const copied = copiesFeatures(request) ? copy(keyFeatures, features, features) : undefined;
   const values = copy(value, valueDim, columnsOf(request));
   const scales = recordPeaks(stream, request, inputs, values);
   return {

@@ -1,10 +1,10 @@
-import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
-import type { Scales } from './peaks.js';
 import { text } from './rows.wgsl.js';
+import type { RowsBuffers, RowsCall } from './rows-call.js';
 import { TILE } from './sizes.js';
+import { recordTotalRows } from './total-rows.js';
 
 /** Tiles of 32 columns that a workgroup keeps sums of. */
 const MOST_TILES = 4;
@@ -20,15 +20,14 @@ interface Variant {
 }
 
 /**
- * For each row r of a tile of 32: A_r P + sum over the visible s of its chunk of (A_r . B_s) C_s, where P are sums over
- * other chunks. All products of linear attention have this form: outputs from queries, and, with columns of ones, the
- * gradients of queries, keys and values. One workgroup per tile of rows, up to 128 columns, and head. Passes over memory: A
- * once for P and once for each tile of pairs, P, B and C once per tile of rows. Sums run in the order of positions.
- * Workgroup memory: 8 KiB and 2 KiB for each 32 columns.
+ * Causal attention: for each row r of a tile of 32, A_r P + sum over the visible s of its chunk of (A_r . B_s) C_s, where P
+ * are sums over other chunks. All products of linear attention have this form: outputs from queries, and, with columns of
+ * ones, the gradients of queries, keys and values. One workgroup per tile of rows, up to 128 columns, and head. Passes over
+ * memory: A once for P and once for each tile of pairs, P, B and C once per tile of rows. Sums run in the order of
+ * positions. Workgroup memory: 4.8 KiB and 2 KiB for each 32 columns.
  */
 const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps, scaled }: Variant) => ({
   uniforms: {
-    causal: 'u32',
     backwards: 'u32',
     groups: 'u32',
     row_heads: 'u32',
@@ -77,54 +76,6 @@ const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps, scaled
     }),
 }));
 
-/** Rows of a matrix per head. */
-interface Rows {
-  readonly span: Span;
-  readonly stride: number;
-}
-
-export interface RowsCall {
-  readonly causal: boolean;
-  /** Whether a row sees what comes after it instead of before. */
-  readonly backwards: boolean;
-  readonly groups: number;
-  /** Heads of the rows that share sums, rows of each, and the position of row 0. */
-  readonly rowHeads: number;
-  readonly rowLength: number;
-  readonly rowOffset: number;
-  /** Rows to compute. */
-  readonly firstRow: number;
-  readonly endRow: number;
-  /** Positions whose pairs are taken in, and their chunks; only if causal. */
-  readonly start: number;
-  readonly end: number;
-  readonly chunk: number;
-  /** Heads and rows of B and C, and the position of row 0. */
-  readonly otherHeads: number;
-  readonly otherLength: number;
-  readonly otherOffset: number;
-  /** Widths of A and B, and of C and the result. */
-  readonly inner: number;
-  readonly columns: number;
-  /** Elements of P, and steps from one of its rows and columns to the next. */
-  readonly sumsSize: number;
-  readonly sumsRow: number;
-  readonly sumsColumn: number;
-  readonly keys: number;
-}
-
-export interface RowsBuffers {
-  readonly a: Rows;
-  /** [chunks, N, ...] */
-  readonly p: Span;
-  readonly b: Rows;
-  readonly c: Rows;
-  /** Rows whose last column is 0 are hidden: their result is zeros. */
-  readonly flags?: Rows;
-  readonly scales?: Scales | undefined;
-  readonly result: Rows;
-}
-
 export function recordRows(
   stream: Stream,
   call: RowsCall,
@@ -132,13 +83,16 @@ export function recordRows(
 ): void {
   const { rowOffset, firstRow, endRow, start, columns, groups, rowHeads } = call;
   if (endRow <= firstRow) return;
+  if (!call.causal) {
+    recordTotalRows(stream, call, { a, p, b, c, ...(flags && { flags }), result });
+    return;
+  }
   const tiles = Math.min(MOST_TILES, Math.ceil(columns / TILE));
   // Tiles begin where chunks do, so that none lies in two chunks.
   const firstPosition = start + TILE * Math.floor((firstRow + rowOffset - start) / TILE);
   const rowTiles = Math.ceil((endRow + rowOffset - firstPosition) / TILE);
   rowsKernel({ tiles, keeps: flags !== undefined, scaled: scales !== undefined }).launch(stream, {
     uniforms: {
-      causal: Number(call.causal),
       backwards: Number(call.backwards),
       groups,
       row_heads: rowHeads,

@@ -2,10 +2,18 @@ const TILE = 32u;
 const STEP = 16u;
 const COLUMNS = ${columns}u;
 
-var<workgroup> left: array<f32, 512>;
-var<workgroup> other: array<f32, 512>;
+// Fours from one entry to the next in workgroup memory: one more than needed, so that they begin in different banks.
+const LEFT_STRIDE = 9u;
+const OTHER_STRIDE = 5u;
+const PAIR_STRIDE = 9u;
+const OTHER = 16u * LEFT_STRIDE;
+
+/**
+ * Four rows of the tile by element of A, then rows of B by fours of elements; when their products are done, in their place
+ * four rows of pairs by row of B.
+ */
+var<workgroup> held: array<vec4f, 304>;
 var<workgroup> right: array<f32, ${right_size}>;
-var<workgroup> pairs: array<f32, 1024>;
 
 #if scaled
 fn log_at(group: u32, position: i32) -> f32 { return logs[group * params.keys + u32(position)]; }
@@ -14,23 +22,38 @@ fn log_at(group: u32, position: i32) -> f32 { return logs[group * params.keys + 
 fn peak_at(group: u32, position: i32) -> f32 { return peaks[group * (params.keys + 1u) + u32(position)]; }
 #endif
 
+/** By half of the workgroup. */
 fn load_left(rows_at: u32, tile_row: i32, x0: u32, t: u32) {
-  for (var i = 0u; i < 2u; i++) {
-    let at = t + 256u * i;
-    let row = tile_row + i32(at / STEP);
-    let x = x0 + at % STEP;
-    var value = 0.0;
+  if (t >= 128u) { return; }
+  let x = x0 + t % STEP;
+  let first = tile_row + i32(t / STEP * 4u);
+  var value = vec4f();
+  for (var i = 0u; i < 4u; i++) {
+    let row = first + i32(i);
     if (row >= params.first_row && row < params.end_row && x < params.inner) {
-      value = a[(rows_at + u32(row)) * params.a_stride + x];
+      value[i] = a[(rows_at + u32(row)) * params.a_stride + x];
     }
-    left[at] = value;
   }
+  held[t % STEP * LEFT_STRIDE + t / STEP] = value;
 }
 
-fn left_of(y: u32, x: u32) -> vec4f {
-  let at = 4u * y * STEP + x;
-  return vec4f(left[at], left[at + STEP], left[at + 2u * STEP], left[at + 3u * STEP]);
+/** By the other half: rows of B from a position on. */
+fn load_other(others_at: u32, start: i32, chunk_end: i32, x0: u32, t: u32) {
+  if (t < 128u) { return; }
+  let key = (t - 128u) / 4u;
+  let place = start + i32(key);
+  let index = place - params.other_offset;
+  let first = x0 + 4u * (t % 4u);
+  var value = vec4f();
+  if (index >= 0 && u32(index) < params.other_length && place < chunk_end) {
+    for (var i = 0u; i < 4u; i++) {
+      if (first + i < params.inner) { value[i] = b[(others_at + u32(index)) * params.b_stride + first + i]; }
+    }
+  }
+  held[OTHER + key * OTHER_STRIDE + t % 4u] = value;
 }
+
+fn left_of(y: u32, x: u32) -> vec4f { return held[x * LEFT_STRIDE + y]; }
 
 @compute @workgroup_size(INVOCATIONS_X, INVOCATIONS_Y)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -41,7 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let position = params.first_position + i32(group.x * TILE);
   let tile_row = position - params.row_offset;
   let since = position - params.segment_start;
-  let has_own = params.causal != 0u && since >= 0;
+  let has_own = since >= 0;
   let chunk = select(0u, u32(since) / params.chunk, has_own);
 
   // Rows times the sums of other chunks.
@@ -95,19 +118,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
         var weights = vec4f(0.0);
         for (var x0 = 0u; x0 < params.inner; x0 += STEP) {
           load_left(rows_at, tile_row, x0, t);
-          for (var i = 0u; i < 2u; i++) {
-            let at = t + 256u * i;
-            let place = start + i32(at / STEP);
-            let index = place - params.other_offset;
-            let x = x0 + at % STEP;
-            var value = 0.0;
-            if (index >= 0 && u32(index) < params.other_length && place < chunk_end && x < params.inner) {
-              value = b[(others_at + u32(index)) * params.b_stride + x];
-            }
-            other[at] = value;
-          }
+          load_other(others_at, start, chunk_end, x0, t);
           workgroupBarrier();
-          for (var x = 0u; x < STEP; x++) { weights += left_of(local.y, x) * other[local.x * STEP + x]; }
+          for (var four = 0u; four < STEP / 4u; four++) {
+            let own = held[OTHER + local.x * OTHER_STRIDE + four];
+            weights += left_of(local.y, 4u * four) * own.x;
+            weights += left_of(local.y, 4u * four + 1u) * own.y;
+            weights += left_of(local.y, 4u * four + 2u) * own.z;
+            weights += left_of(local.y, 4u * four + 3u) * own.w;
+          }
           workgroupBarrier();
         }
 #if scaled
@@ -122,7 +141,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
           weights[i] *= factor;
         }
 #endif
-        for (var i = 0u; i < 4u; i++) { pairs[(4u * local.y + i) * TILE + local.x] = weights[i]; }
+        held[local.x * PAIR_STRIDE + local.y] = weights;
         // Only in the tile of the rows themselves is a pair not visible. It has no factor of 0: 0 times NaN is NaN.
         let is_partly = start == position;
         for (var part = 0u; part < 2u; part++) {
@@ -140,8 +159,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
           workgroupBarrier();
           for (var s = 0u; s < STEP; s++) {
             let place = STEP * part + s;
-            let at = 4u * local.y * TILE + place;
-            let factor = vec4f(pairs[at], pairs[at + TILE], pairs[at + 2u * TILE], pairs[at + 3u * TILE]);
+            let factor = held[place * PAIR_STRIDE + local.y];
             let row = vec4u(4u * local.y) + vec4u(0u, 1u, 2u, 3u);
             let is_later = vec4u(place) > row;
             let is_earlier = vec4u(place) < row;

@@ -1,10 +1,15 @@
 import type { LinearAttentionRequest } from '@topk-attention/core/backend';
 
-/** Keys whose sums are made together, and queries of a workgroup. Chunks hold whole tiles. */
+/** Keys whose sums are made together, and columns of a workgroup. Chunks hold whole tiles. */
 export const TILE = 32;
+
+/** Tokens of a chunk of causal attention, whose pairs within it are computed; of any other, the fewest. */
 const CHUNK = 128;
 
-/** Target bytes of the sums of a segment's chunks. */
+/** Without causality, workgroups of a launch that sums chunks: about eight on each of the units of a large GPU. */
+const WORKGROUPS = 1024;
+
+/** Target bytes of the sums of a segment's chunks, of causal attention: the workgroups of any other sum less. */
 const SUMS_BYTES = 2 ** 26;
 
 /** Sequences times key heads. */
@@ -16,6 +21,13 @@ export const columnsOf = ({ valueDim }: LinearAttentionRequest): number => value
 /** Bytes of the sums over the keys of one chunk, or of all: [N, F, Dv + 1]. */
 export const sumsBytes = (request: LinearAttentionRequest): number =>
   4 * groupsOf(request) * request.features * columnsOf(request);
+
+/** Tiles of columns. One column beyond whole tiles belongs to the last of them. */
+export const columnTiles = (columns: number, tile: number): number =>
+  columns > tile && columns % tile === 1 ? Math.floor(columns / tile) : Math.ceil(columns / tile);
+
+/** Features of a workgroup that sums chunks. */
+export const featureTile = (features: number): 32 | 64 => (features > 32 ? 64 : 32);
 
 /** Consecutive keys that are worked on together, cut into chunks. */
 export interface Segment {
@@ -29,21 +41,43 @@ export interface Segment {
 /** Tokens of a segment whose sums stay within the target. */
 export function preferredSegment(request: LinearAttentionRequest): number {
   const length = Math.max(request.queryLength, request.keyLength);
+  if (!request.causal) return length;
   const chunks = Math.max(1, Math.floor(SUMS_BYTES / sumsBytes(request)));
   return Math.min(length, chunks * CHUNK);
 }
 
-/** Chunks of a segment of that many tokens. */
-export const chunksIn = (tokens: number): number => Math.ceil(tokens / CHUNK);
+/**
+ * Keys of a chunk. Without causality only the sum over all chunks is read: there are as many as keep a large GPU busy, of
+ * the same length in every segment.
+ */
+function chunkOf(request: LinearAttentionRequest): number {
+  if (request.causal) return CHUNK;
+  const { features, keyLength } = request;
+  const tiles = Math.ceil(features / featureTile(features)) * columnTiles(columnsOf(request), TILE);
+  const chunks = Math.ceil(WORKGROUPS / Math.max(1, tiles * groupsOf(request)));
+  return Math.max(CHUNK, TILE * Math.ceil(keyLength / chunks / TILE));
+}
 
-export function segmentsOf({ keyLength }: LinearAttentionRequest, tokens: number): Segment[] {
+/** Chunks of a segment of that many tokens. */
+export const chunksIn = (request: LinearAttentionRequest, tokens: number): number =>
+  Math.ceil(Math.min(tokens, request.keyLength) / chunkOf(request));
+
+export function segmentsOf(request: LinearAttentionRequest, tokens: number): Segment[] {
+  const { keyLength } = request;
+  const chunk = chunkOf(request);
   const segments: Segment[] = [];
   for (let start = 0; start < keyLength; start += tokens) {
     const end = Math.min(keyLength, start + tokens);
-    segments.push({ start, end, chunk: CHUNK, chunks: chunksIn(end - start) });
+    segments.push({ start, end, chunk, chunks: Math.ceil((end - start) / chunk) });
   }
   return segments;
 }
+
+/** The same call as its backward pass without causality sees it, where queries are cut by their own positions. */
+export const ofQueries = (request: LinearAttentionRequest): LinearAttentionRequest => ({
+  ...request,
+  keyLength: request.queryLength,
+});
 
 /** Position of query 0 among the keys. */
 export const firstPosition = ({ queryLength, keyLength }: LinearAttentionRequest): number =>

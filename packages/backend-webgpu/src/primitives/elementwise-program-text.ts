@@ -63,9 +63,9 @@ export function programText(
   };
 }
 
-/** WGSL of the element `at` of an input of f16, as f32: exact, subnormals too. Needs the helper 'halfToBits'. */
-export function halfAt(array: string): string {
-  return `bitcast<f32>(half_to_bits((${array}[at / 2u] >> (16u * (at % 2u))) & 0xffffu))`;
+/** WGSL of an element of an input of f16, as f32: exact, subnormals too. Needs the helper 'halfToBits'. */
+export function halfAt(array: string, at = 'at'): string {
+  return `bitcast<f32>(half_to_bits((${array}[${at} / 2u] >> (16u * (${at} % 2u))) & 0xffffu))`;
 }
 
 /** As f32 before it is printed: the nearest number of WGSL, never an integer too large for one. */

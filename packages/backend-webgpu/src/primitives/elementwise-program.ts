@@ -12,14 +12,23 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { times } from '../wgsl/text.js';
-import { halfAt, programText } from './elementwise-program-text.js';
+import { range, times } from '../wgsl/text.js';
+import { halfAt, type ProgramText, programText } from './elementwise-program-text.js';
 import type { Helper } from './elementwise-wgsl.js';
 
-/** Invocations of a workgroup, each with an element. */
+/** Invocations of a workgroup. */
 export const WORKGROUP = 64;
 
-type ProgramKernel = DefinedKernel<{ readonly count: 'u32' }, Readonly<Record<string, Buffer<false, false>>>>;
+/**
+ * Elements of f32 that an invocation computes in a launch of one tensor. With one, too few bytes are on their way at a
+ * time: on a GPU with much bandwidth a pass took as long whether it read one tensor or two.
+ */
+const ELEMENTS = 4;
+
+type ProgramKernel = DefinedKernel<
+  { readonly count: 'u32'; readonly width: 'u32' },
+  Readonly<Record<string, Buffer<false, false>>>
+>;
 
 /** Elementwise programs: one kernel per program, one pass over memory. */
 export function elementwisePrograms(
@@ -29,7 +38,7 @@ export function elementwisePrograms(
 ): FusedOperation<ElementwiseRequest, ElementwiseInputs<WebGpuTensor>, ElementwiseOutputs<WebGpuTensor>> {
   const launch = programLauncher(stream);
   return {
-    prepare({ program, shape, storage = ALL_SINGLE }) {
+    prepare({ program, shape, storage = ALL_SINGLE, rowInputs = [] }) {
       const refusals = programRefusals(program, shape, facts);
       if (refusals.length > 0) return { refusals };
       return {
@@ -41,7 +50,8 @@ export function elementwisePrograms(
           );
           const spans = Object.entries(inputs).map(([name, { span }]) => [name, span] as const);
           const results = outputs.map(([name, { span }]) => [name, span] as const);
-          launch(program, storage, spans, results, sizeOf(shape));
+          const rows = { inputs: rowInputs, width: shape.at(-1) ?? 1 };
+          launch(program, storage, spans, results, sizeOf(shape), rows);
           return Object.fromEntries(outputs);
         },
       };
@@ -50,6 +60,14 @@ export function elementwisePrograms(
 }
 
 export const ALL_SINGLE: ElementwiseStorage = { halfInputs: [], outputs: 'f32' };
+
+/** Inputs with an element for each row of that many of the others. */
+interface Rows {
+  readonly inputs: readonly string[];
+  readonly width: number;
+}
+
+const NO_ROWS: Rows = { inputs: [], width: 1 };
 
 /** For keys of kernels. */
 export function storageKey({ halfInputs, outputs }: ElementwiseStorage): string {
@@ -67,19 +85,22 @@ export function programLauncher(
   inputs: NamedSpans,
   outputs: NamedSpans,
   count: number,
+  rows?: Rows,
 ) => void {
   const kernels = new Map<string, ProgramKernel>();
-  return (program, storage, inputs, outputs, count) => {
-    const key = storageKey(storage) + program.key;
-    const kernel = kernels.get(key) ?? programKernel(program, storage);
+  return (program, storage, inputs, outputs, count, rows = NO_ROWS) => {
+    const key = programKernelKey(program, storage, rows);
+    const kernel = kernels.get(key) ?? programKernel(program, storage, rows);
     kernels.set(key, kernel);
     const buffers: Record<string, Span> = {};
     for (const [name, span] of inputs) buffers[`in_${name}`] = span;
     for (const [name, span] of outputs) buffers[`out_${name}`] = span;
     kernel.launch(stream, {
-      uniforms: { count },
+      uniforms: { count, width: rows.width },
       buffers,
-      workgroups: { invocations: unitsOf(count, storage) },
+      workgroups: {
+        invocations: storage.outputs === 'f32' ? Math.ceil(count / ELEMENTS) : unitsOf(count, storage),
+      },
     });
   };
 }
@@ -115,9 +136,9 @@ export function outputElement({ outputs }: ElementwiseStorage): string {
   return outputs === 'f16' ? 'u32' : 'f32';
 }
 
-/** WGSL of the element `at` of an input that is bound as `array`. */
-function elementText(name: string, { halfInputs }: ElementwiseStorage, array: string): string {
-  return halfInputs.includes(name) ? halfAt(array) : `${array}[at]`;
+/** WGSL of an element of an input that is bound as `array`. */
+function elementText(name: string, { halfInputs }: ElementwiseStorage, array: string, at = 'at'): string {
+  return halfInputs.includes(name) ? halfAt(array, at) : `${array}[${at}]`;
 }
 
 /** WGSL that reads `in_NAME`: the element `at` of the tensor `which` of several, bound as `in_NAME_0`, `in_NAME_1`, ... */
@@ -166,32 +187,74 @@ export function runText(
   ${stores.join('\n  ')}`;
 }
 
-function programKernel(program: ElementwiseProgram, storage: ElementwiseStorage): ProgramKernel {
+function programKernelKey(program: ElementwiseProgram, storage: ElementwiseStorage, rows: Rows): string {
+  const ofRows = rows.inputs.length > 0 ? `rows ${rows.inputs.join()} ` : '';
+  return `elementwise ${ofRows}${storageKey(storage)}${program.key}`;
+}
+
+function programKernel(program: ElementwiseProgram, storage: ElementwiseStorage, rows: Rows): ProgramKernel {
   const buffers: Record<string, Buffer<false, false>> = {};
   for (const name of program.inputs) buffers[`in_${name}`] = read(inputElement(name, storage));
   if (program.numbers > 0) buffers.in_numbers = read('f32');
   for (const name in program.outputs) buffers[`out_${name}`] = write(outputElement(storage));
   return defineKernel({
-    key: `elementwise ${storageKey(storage)}${program.key}`,
-    uniforms: { count: 'u32' },
+    key: programKernelKey(program, storage, rows),
+    uniforms: { count: 'u32', width: 'u32' },
     buffers,
     workgroup: WORKGROUP,
-    source: () => sourceOf(program, storage),
+    source: () => sourceOf(program, storage, rows),
   });
 }
 
-function sourceOf(program: ElementwiseProgram, storage: ElementwiseStorage): string {
-  const load = (name: string): string => elementText(name, storage, `in_${name}`);
-  const { functions, lines, outputs } = programText(program, load, storageHelpers(storage));
-  return `${functions}
+function sourceOf(program: ElementwiseProgram, storage: ElementwiseStorage, rows: Rows): string {
+  const isSingle = storage.outputs === 'f32';
+  const read = (name: string): string =>
+    elementText(name, storage, `in_${name}`, rows.inputs.includes(name) ? '(at / params.width)' : 'at');
+  const load = (name: string): string => (isSingle ? `own_${name}` : read(name));
+  const text = programText(program, load, storageHelpers(storage));
+  return `${text.functions}
 @compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let unit = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
+  let group = workgroup.x + workgroup.y * groups.x;
   let count = params.count;
-  ${runText(lines, outputs, storage, (name, at, value) => `out_${name}[${at}] = ${value};`)}
+  ${
+    isSingle
+      ? severalText(program, read, text)
+      : `let unit = group * INVOCATIONS + local;
+  ${runText(text.lines, text.outputs, storage, (name, at, value) => `out_${name}[${at}] = ${value};`)}`
+  }
 }`;
+}
+
+/** The elements of an invocation of a program that stores f32: all are read before the first is stored. */
+function severalText(
+  { inputs }: ElementwiseProgram,
+  read: (name: string) => string,
+  { lines, outputs }: ProgramText,
+): string {
+  const reads = (index: number): string[] => [
+    ...inputs.map((name) => `var own_${name}_${index} = 0.0;`),
+    `{ let at = min(first + ${WORKGROUP * index}u, count - 1u);`,
+    ...inputs.map((name) => `  own_${name}_${index} = ${read(name)};`),
+    '}',
+  ];
+  const computes = (index: number): string[] => [
+    `if (first + ${WORKGROUP * index}u < count) {`,
+    `  let at = first + ${WORKGROUP * index}u;`,
+    ...inputs.map((name) => `  let own_${name} = own_${name}_${index};`),
+    ...lines.map((line) => `  ${line}`),
+    ...outputs.map(([name, value]) => `  out_${name}[at] = ${value};`),
+    '}',
+  ];
+  const places = range(ELEMENTS);
+  return [
+    `let first = group * ${ELEMENTS * WORKGROUP}u + local;`,
+    'if (first >= count) { return; }',
+    ...places.flatMap(reads),
+    ...places.flatMap(computes),
+  ].join('\n  ');
 }

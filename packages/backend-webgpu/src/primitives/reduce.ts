@@ -17,6 +17,9 @@ export type Reduction = 'sum' | 'max';
 /** From this many elements on, a workgroup shares a row; below, one invocation walks it. */
 const SHARED_FROM = 256;
 const INVOCATIONS = 64;
+/** Up to this many elements four rows share a workgroup: one for each row would do little more than start and end. */
+const FEW_LANES_TO = 512;
+const FEW_LANES = 16;
 /** Work is cut until about this many invocations run, or the elements run out. */
 const WANTED_INVOCATIONS = 1 << 17;
 /** From this many rows on, columns are summed by workgroups that walk several rows side by side. */
@@ -143,11 +146,12 @@ function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, fi
   const outputs = sizeOf(kept.extents);
   const length = sizeOf(reduced.extents);
   const shared = length >= SHARED_FROM && (reduced.steps.at(-1) ?? 1) === 1;
-  const wanted = Math.ceil(WANTED_INVOCATIONS / (outputs * (shared ? INVOCATIONS : 1)));
+  const lanes = !shared ? 1 : length <= FEW_LANES_TO ? FEW_LANES : INVOCATIONS;
+  const wanted = Math.ceil(WANTED_INVOCATIONS / (outputs * lanes));
   const parts = Math.max(1, Math.min(wanted, Math.ceil(length / LEAST_PART)));
   const partials = parts === 1 ? undefined : temporary(stream, [parts, outputs], out.dtype);
   const units = outputs * parts;
-  reduceKernel(reduction, x.dtype, shared, kept.extents.length, reduced.extents.length).launch(stream, {
+  reduceKernel(reduction, x.dtype, lanes, kept.extents.length, reduced.extents.length).launch(stream, {
     uniforms: {
       outputs,
       parts,
@@ -162,7 +166,7 @@ function reduceBox(stream: Stream, reduction: Reduction, box: Box, out: View, fi
       x: windowOf(x, box.first, sizeOf(shape)),
       out: partials === undefined ? windowOf(out, firstOut, outputs) : wholeOf(partials.span),
     },
-    workgroups: shared ? units : { invocations: units },
+    workgroups: { invocations: units * lanes },
   });
   if (partials === undefined) return;
   const sums: Box = { x: partials, first: 0, shape: [parts, outputs], reduced: [true, false] };
@@ -191,12 +195,12 @@ function temporary(stream: Stream, shape: readonly number[], dtype: DType): View
 function reduceKernel(
   reduction: Reduction,
   dtype: DType,
-  shared: boolean,
+  lanes: number,
   keptRank: number,
   reducedRank: number,
 ) {
   return defineKernel({
-    key: `reduce ${reduction} ${dtype}${shared ? ' shared' : ''} ranks ${keptRank} ${reducedRank}`,
+    key: `reduce ${reduction} ${dtype}${lanes > 1 ? ` shared by ${lanes}` : ''} ranks ${keptRank} ${reducedRank}`,
     uniforms: {
       outputs: 'u32',
       parts: 'u32',
@@ -209,7 +213,7 @@ function reduceKernel(
     },
     buffers: { x: readFrom('u32'), out: writeTo('u32') },
     workgroup: INVOCATIONS,
-    source: () => reduceSource(reduction, dtype, shared, keptRank, reducedRank),
+    source: () => reduceSource(reduction, dtype, lanes, keptRank, reducedRank),
   });
 }
 
@@ -246,7 +250,7 @@ function accumulator(
 function reduceSource(
   reduction: Reduction,
   dtype: DType,
-  shared: boolean,
+  lanes: number,
   keptRank: number,
   reducedRank: number,
 ): string {
@@ -260,15 +264,12 @@ function reduceSource(
     return `fn ${name}_offset(index: u32) -> u32 { var rest = index; var at = 0u; ${steps.join(' ')} return at; }`;
   };
   const bits = dtype === 'f16' ? 'half_to_bits((x[at / 2u] >> (16u * (at % 2u))) & 0xffffu)' : 'x[at]';
-  const unit = shared
-    ? `workgroup.x + workgroup.y * groups.x`
-    : `(workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local`;
   return `${helperText([...(dtype === 'f16' ? ['halfToBits' as const] : []), ...(reduction === 'max' && isFloat(dtype) ? ['key' as const] : [])])}
 ${offset('kept', keptRank)}
 ${offset('reduced', reducedRank)}
 fn load(at: u32) -> ${type} { let bits = ${bits}; return ${load}; }
 fn join(a: ${type}, b: ${type}) -> ${type} { return ${join}; }
-${shared ? `var<workgroup> totals: array<${type}, INVOCATIONS>;` : ''}
+${lanes > 1 ? `var<workgroup> totals: array<${type}, INVOCATIONS>;` : ''}
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -277,24 +278,26 @@ fn main(
   @builtin(local_invocation_index) local: u32,
 ) {
   let outputs = params.outputs;
-  let unit = ${unit};
-  if (unit >= outputs * params.parts) { return; }
+  let unit = ((workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local) / ${lanes}u;
+  let lane = local % ${lanes}u;
+  let is_unit = unit < outputs * params.parts;
   let start = params.x_base + kept_offset(unit % outputs);
   let part = unit / outputs;
   let first = part * params.part_length;
-  let end = min(params.length, first + params.part_length);
+  let end = select(0u, min(params.length, first + params.part_length), is_unit);
   var total = ${type}(${start});
-  for (var j = first${shared ? ' + local' : ''}; j < end; j += ${shared ? 'INVOCATIONS' : '1u'}) {
+  for (var j = first + lane; j < end; j += ${lanes}u) {
     total = join(total, load(start + reduced_offset(j)));
   }
-  ${shared ? treeReduction : `out[params.out_base + unit] = ${store};`}
-  ${shared ? `if (local == 0u) { total = totals[0]; out[params.out_base + unit] = ${store}; }` : ''}
+  ${lanes > 1 ? treeReduction(lanes) : ''}
+  if (is_unit && lane == 0u) { out[params.out_base + unit] = ${store}; }
 }`;
 }
 
-const treeReduction = `totals[local] = total;
+const treeReduction = (lanes: number): string => `totals[local] = total;
   workgroupBarrier();
-  for (var step = INVOCATIONS / 2u; step > 0u; step >>= 1u) {
-    if (local < step) { totals[local] = join(totals[local], totals[local + step]); }
+  for (var step = ${lanes / 2}u; step > 0u; step >>= 1u) {
+    if (lane < step) { totals[local] = join(totals[local], totals[local + step]); }
     workgroupBarrier();
-  }`;
+  }
+  total = totals[local];`;

@@ -14,11 +14,11 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect, test } from 'vitest';
 import { fusedLinearAttention } from '../../src/linear-attention/fused-linear-attention.js';
-import { segmentsOf } from '../../src/linear-attention/sizes.js';
+import { preferredSegment, segmentsOf } from '../../src/linear-attention/sizes.js';
 import { randomNumbers } from '../support/backward.js';
 import { openTestBackend } from '../support/software-gpu.js';
 
-/** Sizes across the edges of tiles of 32 rows and columns, steps of 16, and chunks of 128 keys. */
+/** Sizes across the edges of tiles of 32 and 64 rows and columns, steps of 16, and chunks of 128 keys. */
 interface Case {
   readonly queries: number;
   readonly keys: number;
@@ -52,6 +52,28 @@ const cases: Readonly<Record<string, Case>> = {
   'log scales in segments, a state, lengths': {
     ...{ queries: 260, keys: 300, features: 17, valueDim: 33, lengths: [250, 300], state: true },
     ...{ scales: true, options: { ...causal, chunk: 150 } },
+  },
+  'causal, 32 values and their column of ones': {
+    ...{ queries: 290, keys: 290, features: 68, valueDim: 32, lengths: [290, 5], options: causal },
+  },
+  'all keys, 32 values and their column of ones, chunks that do not divide': {
+    ...{ queries: 150, keys: 420, features: 72, valueDim: 32, lengths: [0, 401], state: true },
+    options: {},
+  },
+  'all keys, 64 values and their column of ones, in segments': {
+    ...{ queries: 70, keys: 300, features: 65, valueDim: 64, masked: true, options: { chunk: 150 } },
+  },
+  'all keys, one chunk': { queries: 300, keys: 100, features: 16, valueDim: 32, options: {} },
+  'all keys, one chunk of queries, not normalised': {
+    ...{ queries: 65, keys: 200, features: 30, valueDim: 33, lengths: [200, 0] },
+    options: { normalise: false },
+  },
+  'all keys, one value': { queries: 20, keys: 40, features: 3, valueDim: 1, options: {} },
+  'all keys, more chunks than are read at a time': {
+    ...{ queries: 5, keys: 1300, features: 5, valueDim: 3, state: true, options: {} },
+  },
+  'more chunks than are read at a time': {
+    ...{ queries: 1290, keys: 1300, features: 5, valueDim: 3, state: true, scales: true, options: causal },
   },
   'one token': { queries: 1, keys: 1, features: 16, valueDim: 8, options: causal, state: true },
 };
@@ -202,16 +224,43 @@ optional('planned bytes are 1.0 to 1.5 times those taken', softwareGpuAvailabili
   }
 });
 
-test('segments cover all keys once, in whole chunks but for the last', () => {
-  const request = { keyLength: 300 } as Parameters<typeof segmentsOf>[0];
-  for (const tokens of [1, 70, 128, 256, 300]) {
-    const segments = segmentsOf(request, tokens);
-    expect(segments[0]?.start).toBe(0);
-    expect(segments.at(-1)?.end).toBe(300);
-    for (const { start, end, chunk, chunks } of segments)
-      expect(chunks).toBe(Math.ceil((end - start) / chunk));
-    for (const [at, { start }] of segments.slice(1).entries()) expect(start).toBe(segments[at]?.end);
+const request: LinearAttentionRequest = {
+  ...{ batch: 1, queryHeads: 1, keyHeads: 1, queryLength: 10_000, keyLength: 10_000 },
+  ...{ features: 64, valueDim: 64, dtype: 'f32', causal: true, normalise: true, epsilon: 0 },
+  ...{ leastDenominator: Number.NEGATIVE_INFINITY, keyLengths: false, keyLogScale: false },
+  ...{ continues: false, returnsState: false, saves: false },
+};
+
+test('segments cover all keys once, in chunks of whole tiles but for the last', () => {
+  for (const causal of [true, false]) {
+    const own = { ...request, causal, keyLength: 300 };
+    for (const tokens of [1, 70, 128, 256, 300]) {
+      const segments = segmentsOf(own, tokens);
+      expect(segments[0]?.start).toBe(0);
+      expect(segments.at(-1)?.end).toBe(300);
+      for (const { start, end, chunk, chunks } of segments) {
+        expect(chunk % 32).toBe(0);
+        expect(chunks).toBe(Math.ceil((end - start) / chunk));
+      }
+      for (const [at, { start }] of segments.slice(1).entries()) expect(start).toBe(segments[at]?.end);
+    }
   }
+});
+
+test.each([
+  // As in an encoder of images: four tiles of 64 features, 64 groups, a thousand workgroups.
+  [{ batch: 32, keyHeads: 2, keyLength: 4000, features: 256, valueDim: 32 }, 1024, 4],
+  // One group: no chunk is shorter than a causal one.
+  [{ keyLength: 4000, features: 32, valueDim: 32 }, 128, 32],
+  // Many groups: one chunk.
+  [{ batch: 512, keyHeads: 4, keyLength: 1000, features: 64, valueDim: 32 }, 1024, 1],
+  // So are many tiles of one.
+  [{ keyLength: 9000, features: 60_000, valueDim: 128 }, 9024, 1],
+] as const)('without causality chunks keep a large GPU busy: %j', (special, chunk, chunks) => {
+  const own: LinearAttentionRequest = { ...request, causal: false, ...special };
+  const length = preferredSegment({ ...own, queryLength: own.keyLength });
+  expect(length).toBe(own.keyLength);
+  expect(segmentsOf(own, length)).toEqual([{ start: 0, end: own.keyLength, chunk, chunks }]);
 });
 
 test('a tensor beyond a binding is refused', () => {
@@ -220,12 +269,6 @@ test('a tensor beyond a binding is refused', () => {
     { bindingBytes: 2 ** 20 } as never,
     undefined as never,
   );
-  const request: LinearAttentionRequest = {
-    ...{ batch: 1, queryHeads: 1, keyHeads: 1, queryLength: 10_000, keyLength: 10_000 },
-    ...{ features: 64, valueDim: 64, dtype: 'f32' as const, causal: true, normalise: true, epsilon: 0 },
-    ...{ leastDenominator: Number.NEGATIVE_INFINITY, keyLengths: false, keyLogScale: false },
-    ...{ continues: false, returnsState: false, saves: false },
-  };
   expect(operation.prepare(request, undefined as never)).toEqual({
     refusals: ['a tensor of 2600000 bytes exceeds a binding of 1048576'],
   });

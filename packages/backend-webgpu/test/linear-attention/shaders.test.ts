@@ -46,17 +46,22 @@ function kernelsOf(special: Partial<LinearAttentionRequest>): Promise<readonly K
   });
 }
 
-const shown = { plain: usual, 'log-scales': { keyLogScale: true } };
+const shown = {
+  plain: usual,
+  'log-scales': { keyLogScale: true },
+  'all-keys': { causal: false, valueDim: 32 },
+};
 const others: readonly Partial<LinearAttentionRequest>[] = [
   { continues: true, keyLogScale: true, keyMask: [1, 300], features: 17, valueDim: 33 },
   { causal: false, normalise: false, valueDim: 130 },
   { keyLengths: false, keyLength: 75, epsilon: 0.5 },
+  { causal: false, features: 17, keyMask: [1, 300], continues: true },
 ];
 
 for (const [name, special] of Object.entries(shown)) {
   test(`shader text of linear attention: ${name}`, async () => {
     const own = (await kernelsOf(special)).filter(({ key }) =>
-      /^linear-attention (rows|chunk sums)/.test(key),
+      /^linear-attention (total rows|rows|chunk sums)/.test(key),
     );
     const text = own.map(({ key, source }) => `// ${key}\n${source().trim()}\n`).join('\n');
     expect(own.length).toBeGreaterThan(1);

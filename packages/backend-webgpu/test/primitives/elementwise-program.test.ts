@@ -48,14 +48,13 @@ describe('elementwise programs in one pass', () => {
 
   optional('reach elements beyond one row of workgroups', softwareGpuAvailability(), async () => {
     const backend = await createTestBackend();
-    // 65,535 workgroups of 64 are a row.
-    const size = 65_535 * 64 + 1000;
+    // 65,535 workgroups are a row, each of 64 invocations of 4 elements.
+    const row = 65_535 * 256;
+    const size = row + 1000;
     const program = elementwiseProgram({ inputs: ['x'] }, ({ x }) => ({ y: add(x, 1) }));
     const { y } = mapElements(program, { x: fill(backend, 2, [size]) });
     const values = await y.data();
-    expect([values.at(0), values.at(65_535 * 64 - 1), values.at(65_535 * 64), values.at(-1)]).toEqual([
-      3, 3, 3, 3,
-    ]);
+    expect([values.at(0), values.at(row - 1), values.at(row), values.at(-1)]).toEqual([3, 3, 3, 3]);
     expect((await sum(y).data())[0]).toBe(3 * size);
     await backend.dispose();
   });

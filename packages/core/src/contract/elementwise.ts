@@ -37,10 +37,13 @@ export interface ElementwiseStorage {
   readonly outputs: Extract<DType, 'f32' | 'f16'>;
 }
 
-/** A call: tensors of one shape. */
+/** A call: tensors of one shape, and some with an element for each of its rows. */
 export interface ElementwiseRequest {
   readonly program: ElementwiseProgram;
+  /** Of the outputs, and of all inputs but `rowInputs`. */
   readonly shape: Shape;
+  /** Names of inputs with 1 as the last extent, whose element goes with a whole row. Default: none. */
+  readonly rowInputs?: readonly string[];
   /** Default: all tensors are f32. */
   readonly storage?: ElementwiseStorage;
   readonly saves?: boolean;

@@ -166,7 +166,7 @@ export interface FusedOperations<T> {
     FeedForwardBackwardInputs<T>,
     FeedForwardInputs<T>
   >;
-  /** Functions of the elements of f32 tensors, in one pass. */
+  /** Functions of the elements of tensors, in one pass. */
   readonly elementwise?: FusedOperation<ElementwiseRequest, ElementwiseInputs<T>, ElementwiseOutputs<T>>;
   /** One program for several tensors, with the bits that `elementwise` gives each of them. */
   readonly elementwiseList?: FusedOperation<

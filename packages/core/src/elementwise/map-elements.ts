@@ -5,6 +5,7 @@ import type {
   ElementwiseProgram,
   ElementwiseRequest,
   ElementwiseStorage,
+  Expression,
 } from '../contract/elementwise.js';
 import { TopKError } from '../contract/errors.js';
 import { formatShape, type Shape, sameShape, sizeOf } from '../contract/shape.js';
@@ -16,6 +17,7 @@ import { type OptionKinds, oneOf, readOptions } from '../tensor/read-options.js'
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { inputsOf } from './program.js';
 import type { ProgramNumbers } from './program-numbers.js';
 import { runByOps } from './run-by-ops.js';
 
@@ -39,7 +41,13 @@ const elementwise = defineOperation<Request, ElementwiseInputs<Tensor>, Elementw
     mapRoles(program.outputs, () => ({ shape, dtype: storage?.outputs ?? 'f32' })),
   isEmpty: ({ shape }) => sizeOf(shape) === 0,
   forward: {
-    bytes: ({ program, shape, storage }) => ({ ...programBytes(program, sizeOf(shape), storage), saved: 0 }),
+    bytes: ({ program, shape, storage, rowInputs }) => ({
+      ...programBytes(program, sizeOf(shape), storage, {
+        names: rowInputs ?? [],
+        width: Math.max(1, shape.at(-1) ?? 1),
+      }),
+      saved: 0,
+    }),
     composed: ({ program, shape, storage, numberAt }) => ({
       scratchBytes: () => 8 * sizeOf(shape),
       run: (inputs) => runStored(program, inputs, numberAt, storage),
@@ -47,14 +55,18 @@ const elementwise = defineOperation<Request, ElementwiseInputs<Tensor>, Elementw
   },
 });
 
-/** Bytes of a program's inputs and outputs, of that many elements each. */
+/** Bytes of a program's inputs and outputs, of that many elements each but for inputs of rows. */
 export function programBytes(
   program: ElementwiseProgram,
   elements: number,
   { halfInputs, outputs }: ElementwiseStorage = { halfInputs: [], outputs: 'f32' },
+  rows: { readonly names: readonly string[]; readonly width: number } = { names: [], width: 1 },
 ): { readonly inputs: number; readonly output: number } {
+  const inputs = program.inputs.map(
+    (name) => (halfInputs.includes(name) ? 2 : 4) / (rows.names.includes(name) ? rows.width : 1),
+  );
   return {
-    inputs: elements * (4 * program.inputs.length - 2 * halfInputs.length),
+    inputs: elements * inputs.reduce((a, b) => a + b, 0),
     output: elements * bytesPerElement(outputs) * Object.keys(program.outputs).length,
   };
 }
@@ -77,7 +89,8 @@ function runStored(
  * Runs a program over the elements of tensors of one shape: `outputs[name][i] = f(inputs.x[i], inputs.y[i], ..., numbers)`.
  * Differentiable through the program's ops; runs in one pass over memory only if no gradient is tracked.
  *
- * @param inputs f32 or f16, all of one shape, under the program's names; computed in f32
+ * @param inputs f32 or f16 under the program's names; computed in f32. All have the shape of the first or, if that has two
+ * axes or more, 1 as the last extent: such an element goes with a whole row. Every output reads an input that is not of rows.
  * @param numbers if the program has any; they may change from call to call, even in a recorded step
  * @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH, INVALID_OPTION
  *
@@ -92,13 +105,14 @@ export function mapElements<Output extends string>(
   options?: MapElementsOptions,
 ): { readonly [output in Output]: Tensor } {
   const { dtype = 'f32' } = readOptions('mapElements', options, mapElementsKinds);
-  const { shape, named } = checkedInputs('mapElements', program, inputs);
+  const { shape, named, rowInputs } = checkedInputs('mapElements', program, inputs, 'rows too');
   checkNumbers('mapElements', program, numbers);
   const isUsed = program.numbers > 0 && numbers !== undefined;
   return runOperation(elementwise, {
     where: 'mapElements',
     request: {
       ...{ program, shape, ...storageOf(program, named, dtype) },
+      ...(rowInputs.length > 0 && { rowInputs }),
       numberAt: (index) => (numbers as ProgramNumbers).at(index),
     },
     inputs: { ...named, ...(isUsed && { numbers: numbers.vector }) },
@@ -115,20 +129,52 @@ export function storageOf(
   return halfInputs.length === 0 && outputs === 'f32' ? {} : { storage: { halfInputs, outputs } };
 }
 
-/** The inputs of a program by name, and their shape. @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH */
+/**
+ * The inputs of a program by name, their shape, and the names of those of rows.
+ *
+ * @throws TopKError SHAPE_MISMATCH, DTYPE_MISMATCH
+ */
 export function checkedInputs(
   where: string,
   program: ElementwiseProgram,
   inputs: { readonly [name: string]: Tensor },
-): { readonly shape: Shape; readonly named: { readonly [name: string]: Tensor } } {
+  takes: 'one shape' | 'rows too' = 'one shape',
+): {
+  readonly shape: Shape;
+  readonly named: { readonly [name: string]: Tensor };
+  readonly rowInputs: readonly string[];
+} {
   const given = program.inputs.map((name) => {
     const one: unknown = inputs[name];
     requireTensor(where, name, one);
     return one;
   });
   const { shape } = given[0] as Tensor;
-  for (const [at, one] of given.entries()) requireFit(where, program.inputs[at] as string, one, shape);
-  return { shape, named: Object.fromEntries(given.map((one, at) => [program.inputs[at] as string, one])) };
+  const rowShape = [...shape.slice(0, -1), 1];
+  const isOfRows = (one: Tensor): boolean =>
+    takes === 'rows too' &&
+    shape.length > 1 &&
+    !sameShape(one.shape, shape) &&
+    sameShape(one.shape, rowShape);
+  for (const [at, one] of given.entries()) {
+    requireFit(where, program.inputs[at] as string, one, isOfRows(one) ? rowShape : shape);
+  }
+  const rowInputs = program.inputs.filter((_, at) => isOfRows(given[at] as Tensor));
+  if (rowInputs.length > 0) requireWholeInputs(where, program, rowInputs);
+  const named = Object.fromEntries(given.map((one, at) => [program.inputs[at] as string, one]));
+  return { shape, named, rowInputs };
+}
+
+/** An output that reads rows alone would have their shape. */
+function requireWholeInputs(where: string, program: ElementwiseProgram, rowInputs: readonly string[]): void {
+  for (const [name, output] of Object.entries<Expression>(program.outputs)) {
+    const read = inputsOf(output);
+    if (read.some((input) => !rowInputs.includes(input))) continue;
+    throw new TopKError('SHAPE_MISMATCH', `${where}: output ${name} reads rows alone`, {
+      expected: 'an input that has an element for each of the output',
+      got: read.join(', '),
+    });
+  }
 }
 
 /** @throws TopKError SHAPE_MISMATCH */

@@ -136,6 +136,20 @@ function requireFinite(value: number): void {
   });
 }
 
+/** Names of the inputs that an expression reads. */
+export function inputsOf(expression: Expression): readonly string[] {
+  const seen = new Set<Expression>();
+  const names: string[] = [];
+  const visit = (one: Expression): void => {
+    if (seen.has(one)) return;
+    seen.add(one);
+    if (one.kind === 'input') names.push(one.name);
+    for (const operand of operandsOf(one)) visit(operand);
+  };
+  visit(expression);
+  return names;
+}
+
 /** What an expression is computed from. */
 export function operandsOf(one: Expression): readonly Expression[] {
   switch (one.kind) {

@@ -101,6 +101,38 @@ describe('elementwise programs', () => {
     expect(await listOf(z)).toEqual(new Array(ops.sizeOf(shape)).fill(2));
   });
 
+  test('an input may have an element for each row', async () => {
+    const program = ops.elementwiseProgram({ inputs: ['x', 'shift'] }, ({ x, shift }) => ({
+      y: exp(sub(x, shift)),
+      twice: mul(shift, add(x, shift)),
+    }));
+    const x = ops.tensor(f64, [1, 2, 3, 4, 5, 6], [1, 2, 3]);
+    const shift = ops.tensor(f64, [1, -1], [1, 2, 1]);
+    const { y, twice } = ops.mapElements(program, { x, shift });
+    expect(y.shape).toEqual([1, 2, 3]);
+    expect(await listOf(y)).toEqual([0, 1, 2, 5, 6, 7].map(Math.exp));
+    expect(await listOf(twice)).toEqual([2, 3, 4, -3, -4, -5]);
+    const loss = (s: ops.Tensor): ops.Tensor => ops.sum(ops.mapElements(program, { x, shift: s }).twice);
+    // Of each row: 6 shift + the sum of x.
+    expect(await listOf(ops.grad(loss)(shift))).toEqual([12, 9]);
+  });
+
+  test('only the last extent of an input may be 1, not of the first, and no output is of rows alone', () => {
+    const program = ops.elementwiseProgram({ inputs: ['x', 'y'] }, ({ x, y }) => ({
+      z: add(x, y),
+      y: exp(y),
+    }));
+    const [whole, rows, columns] = [ops.zeros(f64, [2, 3]), ops.zeros(f64, [2, 1]), ops.zeros(f64, [1, 3])];
+    expect(codeOf(() => ops.mapElements(program, { x: whole, y: columns }))).toBe('SHAPE_MISMATCH');
+    expect(codeOf(() => ops.mapElements(program, { x: rows, y: whole }))).toBe('SHAPE_MISMATCH');
+    expect(() => ops.mapElements(program, { x: whole, y: rows })).toThrow(/output y reads rows alone/);
+    const lists = [
+      { x: whole, y: rows },
+      { x: whole, y: rows },
+    ];
+    expect(codeOf(() => ops.mapElementsOfAll(program, lists))).toBe('SHAPE_MISMATCH');
+  });
+
   test('have gradients for inputs and numbers, of central differences', async () => {
     const program = ops.elementwiseProgram({ inputs: ['x', 'y'], numbers: ['a'] }, ({ x, y, a }) => {
       const shared = tanh(mul(x, a));

@@ -7,6 +7,7 @@ import {
   maxOver,
   mul as multiply,
   type Operations,
+  add as plus,
   scope,
   sub as subtract,
   sum,
@@ -37,28 +38,23 @@ export const orthogonalFeatures: Initializer = ([features = 0, width = 0], seed)
   return rows;
 };
 
-/**
- * Logarithms of positive features of the softmax kernel: the product of their exps for x and y, averaged over the
- * directions, has the expected value exp(x . y). x [..., L, D], directions [r, D] -> [..., L, r].
- */
-export function softmaxFeatureLogits(x: Tensor, directions: Tensor): Tensor {
-  return scope(() => {
-    const halfSquare = multiply(sum(multiply(x, x), { axes: [-1], keepDims: true }), 0.5);
-    return subtract(matmul(x, directions, { transposeB: true }), halfSquare);
-  });
-}
-
 export interface SoftmaxFeatures {
-  /** exp(logits - peak) + epsilon, [..., L, r]; zeros where a logit is -inf. */
+  /**
+   * exp(logits - peak) + epsilon, [..., L, r]; zeros where a logit is -inf. Logits are x . direction - |x|^2 / 2: the product
+   * of their exps for x and y, averaged over the directions, has the expected value exp(x . y).
+   */
   readonly features: Tensor;
   /** The largest logit over the axes, which keep an extent of 1; -inf where all are. It has no gradient. */
   readonly largest: Tensor;
 }
 
 export interface SoftmaxFeatureOptions {
-  /** The peak is the largest logit over these: it keeps exp within range and does not change attention's quotient. */
+  /**
+   * The peak is the largest logit over these, the last axis among them: it keeps exp within range and does not change
+   * attention's quotient.
+   */
   readonly axes: readonly number[];
-  /** bool that broadcasts to [..., L, 1]: logits elsewhere are -inf. Default: all. */
+  /** bool that broadcasts to [..., L, 1]: logits elsewhere are -inf, and x is finite there. Default: all. */
   readonly visible?: Tensor | undefined;
 }
 
@@ -67,14 +63,16 @@ const { add, choose, exp, max, mul, sub } = terms;
 const LOWEST = -3e38;
 
 /**
- * A function that makes positive features of the softmax kernel (`softmaxFeatureLogits`), of x [..., L, D] and directions
- * [r, D]. One operation with a gradient of its own, since tensors [..., L, r] are most of the memory of a step: of those it
- * makes, the features alone are kept.
+ * A function that makes positive features of the softmax kernel, of x [..., L, D] and directions [r, D]. One operation with
+ * a gradient of its own, since tensors [..., L, r] are most of the memory of a step: of those it makes, the features alone
+ * are kept. What is subtracted from a row's products is one number, so that those tensors are passed over three times: by
+ * the product, by the maximum and by exp.
  */
 export function softmaxFeatures(
   epsilon: number,
 ): (x: Tensor, directions: Tensor, options: SoftmaxFeatureOptions) => SoftmaxFeatures {
-  const value = elementwiseProgram({ inputs: ['near'] }, ({ near }) => {
+  const value = elementwiseProgram({ inputs: ['product', 'shift'] }, ({ product, shift }) => {
+    const near = sub(product, shift);
     const own = exp(near);
     return { y: epsilon === 0 ? own : choose(sub(near, LOWEST), add(own, epsilon), own) };
   });
@@ -83,31 +81,58 @@ export function softmaxFeatures(
     const own = sub(y, epsilon);
     return { dx: epsilon === 0 ? mul(y, g) : choose(own, mul(own, g), mul(y, 0)) };
   });
-  return (x, directions, { axes, visible }) => {
+  const fromHalfSquare = elementwiseProgram({ inputs: ['dx', 'x', 'total'] }, ({ dx, x, total }) => ({
+    dx: sub(dx, mul(x, total)),
+  }));
+  return (x, directions, options) => {
     const [features, largest] = custom(
       'softmaxFeatures',
       [x, directions],
       () => {
-        const all = softmaxFeatureLogits(x, directions);
-        const logits = visible === undefined ? all : where(visible, all, Number.NEGATIVE_INFINITY);
-        if (logits !== all) all.dispose();
-        const most = maxOver(logits, { axes, keepDims: true });
-        const near = subtract(logits, where(eq(most, Number.NEGATIVE_INFINITY), 0, most));
-        logits.dispose();
-        const { y } = mapElements(value, { near });
-        return { outputs: [y, most], saved: [y, x, directions] };
+        const product = matmul(x, directions, { transposeB: true });
+        const { largest, shift } = peaksOf(x, product, options);
+        const { y } = mapElements(value, { product, shift });
+        product.dispose();
+        return { outputs: [y, largest], saved: [y, x, directions] };
       },
       (ops, [g], [y, own, rows]) => {
         if (g === undefined) return [];
         const { dx: ofLogits } = mapElements(gradient, { y: y as Tensor, g });
         const products = productGradients(ops, ofLogits, own as Tensor, rows as Tensor);
         const total = ops.sum(ofLogits, { axes: [-1], keepDims: true });
-        return [ops.sub(products.x, ops.mul(own as Tensor, total)), products.directions];
+        const { dx } = mapElements(fromHalfSquare, { dx: products.x, x: own as Tensor, total });
+        return [dx, products.directions];
       },
     );
     return { features: features as Tensor, largest: largest as Tensor };
   };
 }
+
+/** The largest logits, and what is subtracted from the products of each row, [..., L, 1]. */
+function peaksOf(
+  x: Tensor,
+  product: Tensor,
+  { axes, visible }: SoftmaxFeatureOptions,
+): { readonly largest: Tensor; readonly shift: Tensor } {
+  return scope(() => {
+    const last = product.rank - 1;
+    const others = axes.filter((axis) => axis !== last);
+    const halfSquare = multiply(sum(multiply(x, x), { axes: [-1], keepDims: true }), 0.5);
+    const own = maxOver(product, { axes: [last], keepDims: true });
+    const logit = subtract(own, halfSquare);
+    const seen = visible === undefined ? logit : where(visible, logit, Number.NEGATIVE_INFINITY);
+    const largest = others.length === 0 ? seen : maxOver(seen, { axes: others, keepDims: true });
+    // The peak of the row itself has the same half square.
+    const shift = others.length === 0 ? finite(own) : plus(halfSquare, finite(largest));
+    return {
+      largest,
+      shift: visible === undefined ? shift : where(visible, shift, Number.POSITIVE_INFINITY),
+    };
+  });
+}
+
+/** With 0 in place of -inf, which is nothing to subtract. */
+const finite = (peak: Tensor): Tensor => where(eq(peak, Number.NEGATIVE_INFINITY), 0, peak);
 
 /** A function that makes features of the ReLU kernel, relu(x . direction) + epsilon; otherwise as `softmaxFeatures`. */
 export function reluFeatures(epsilon: number): (x: Tensor, directions: Tensor) => Tensor {

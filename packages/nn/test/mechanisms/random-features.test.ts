@@ -1,7 +1,7 @@
-import { exp, tensor } from '@topk-attention/core';
+import { exp, mul, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
-import { orthogonalFeatures, softmaxFeatureLogits } from '../../src/mechanisms/random-features.js';
+import { orthogonalFeatures, softmaxFeatures } from '../../src/mechanisms/random-features.js';
 
 const backend = createReferenceBackend({ floatStorage: 'f64' });
 const width = 4;
@@ -48,11 +48,17 @@ test('each row is N(0, I): mean 0, variance 1 in every direction', () => {
 test('features are an unbiased estimate of exp(x . y)', async () => {
   const x = tensor(backend, Float64Array.of(0.3, -0.2, 0.4, 0.1), [1, width]);
   const y = tensor(backend, Float64Array.of(0.2, 0.2, 0.4, -0.3), [1, width]);
+  const featuresOf = softmaxFeatures(0);
   const truth = Math.exp(0.06 - 0.04 + 0.16 - 0.03);
   const estimates: number[] = [];
   for (let seed = 0; seed < 1000; seed++) {
     const directions = tensor(backend, orthogonalFeatures([32, width], seed), [32, width]);
-    const [a, b] = await Promise.all([x, y].map((one) => exp(softmaxFeatureLogits(one, directions)).data()));
+    const [a, b] = await Promise.all(
+      [x, y].map((one) => {
+        const { features, largest } = featuresOf(one, directions, { axes: [1] });
+        return mul(features, exp(largest)).data();
+      }),
+    );
     let total = 0;
     for (let at = 0; at < 32; at++) total += (a?.[at] as number) * (b?.[at] as number);
     estimates.push(total / 32);
@@ -63,4 +69,47 @@ test('features are an unbiased estimate of exp(x . y)', async () => {
   expect(Math.abs(mean - truth)).toBeLessThan(4 * deviation);
   // Signs as LAPACK leaves them are off by some per cent.
   expect(deviation).toBeLessThan(0.01 * truth);
+});
+
+test.each([
+  ['of each row', [2], undefined],
+  ['of all rows', [1, 2], undefined],
+  ['of each row, some hidden', [2], [1, 0, 1]],
+  ['of all rows, some hidden', [1, 2], [0, 1, 1]],
+  ['of all rows, all hidden', [1, 2], [0, 0, 0]],
+] as const)('features are relative to the largest logit %s', async (_, axes, visible) => {
+  const [length, count, epsilon] = [3, 6, 0.25];
+  const rows = Float64Array.from({ length: length * width }, (_one, at) => 3 * Math.sin(1 + 2 * at));
+  const directions = orthogonalFeatures([count, width], 5);
+  const logits = Array.from({ length }, (_row, row) => {
+    const own = rows.subarray(row * width, (row + 1) * width);
+    const half = own.reduce((total, one) => total + one * one, 0) / 2;
+    const isHidden = visible?.[row] === 0;
+    return Array.from({ length: count }, (_feature, feature) => {
+      const product = own.reduce(
+        (total, one, at) => total + one * (directions[feature * width + at] as number),
+        0,
+      );
+      return isHidden ? Number.NEGATIVE_INFINITY : product - half;
+    });
+  });
+  const peaks = logits.map((own) => Math.max(...(axes.length === 1 ? own : logits.flat())));
+  const expected = logits.flatMap((own, row) =>
+    own.map((one) =>
+      one === Number.NEGATIVE_INFINITY ? 0 : Math.exp(one - (peaks[row] as number)) + epsilon,
+    ),
+  );
+  const { features, largest } = softmaxFeatures(epsilon)(
+    tensor(backend, rows, [1, length, width]),
+    tensor(backend, directions, [count, width]),
+    { axes, visible: visible && tensor(backend, Uint8Array.from(visible), [1, length, 1]) },
+  );
+  const got = await features.data();
+  for (const [at, one] of expected.entries()) expect(got[at]).toBeCloseTo(one, 12);
+  const most = Array.from(await largest.data(), Number);
+  const wanted = axes.length === 1 ? peaks : peaks.slice(0, 1);
+  for (const [at, one] of wanted.entries()) {
+    if (Number.isFinite(one)) expect(most[at]).toBeCloseTo(one, 12);
+    else expect(most[at]).toBe(one);
+  }
 });

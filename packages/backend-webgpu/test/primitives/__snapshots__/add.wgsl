@@ -21,15 +21,24 @@ fn element(index: u32) -> u32 {
   return value;
 }
 
+fn word(at: u32) -> u32 { return element(at); }
+
 @compute @workgroup_size(INVOCATIONS)
 fn main(
   @builtin(workgroup_id) workgroup: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let count = params.count;
-  let at = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
-  if (at >= count) { return; }
-  let bits = element(at);
-  out[params.out_base + at] = bits;
+  let words = params.count;
+  let first = (workgroup.x + workgroup.y * groups.x) * 256u + local;
+  if (first >= words) { return; }
+  // All are read before the first is written.
+  let word_0 = word(min(first + 0u, words - 1u));
+  let word_1 = word(min(first + 64u, words - 1u));
+  let word_2 = word(min(first + 128u, words - 1u));
+  let word_3 = word(min(first + 192u, words - 1u));
+  out[params.out_base + first] = word_0;
+  if (first + 64u < words) { out[params.out_base + first + 64u] = word_1; }
+  if (first + 128u < words) { out[params.out_base + first + 128u] = word_2; }
+  if (first + 192u < words) { out[params.out_base + first + 192u] = word_3; }
 }

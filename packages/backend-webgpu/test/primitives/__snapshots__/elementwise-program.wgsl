@@ -1,4 +1,4 @@
-struct Params { count: u32 }
+struct Params { count: u32, width: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> in_x: array<f32>;
 @group(0) @binding(2) var<storage, read> in_y: array<f32>;
@@ -29,18 +29,92 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let unit = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;
+  let group = workgroup.x + workgroup.y * groups.x;
   let count = params.count;
-  let at = unit;
-  if (at >= count) { return; }
-  let e0 = in_x[at];
-  let e1 = in_y[at];
-  let e2 = in_numbers[0u];
-  let e3 = e1 * e2;
-  let e4 = e0 + e3;
-  let e5 = f32(0.5);
-  let e6 = e4 * e5;
-  let e7 = bitcast<f32>(tanh_bits(bitcast<u32>(e6)));
-  out_moved[at] = e4;
-  out_bent[at] = e7;
+  let first = group * 256u + local;
+  if (first >= count) { return; }
+  var own_x_0 = 0.0;
+  var own_y_0 = 0.0;
+  { let at = min(first + 0u, count - 1u);
+    own_x_0 = in_x[at];
+    own_y_0 = in_y[at];
+  }
+  var own_x_1 = 0.0;
+  var own_y_1 = 0.0;
+  { let at = min(first + 64u, count - 1u);
+    own_x_1 = in_x[at];
+    own_y_1 = in_y[at];
+  }
+  var own_x_2 = 0.0;
+  var own_y_2 = 0.0;
+  { let at = min(first + 128u, count - 1u);
+    own_x_2 = in_x[at];
+    own_y_2 = in_y[at];
+  }
+  var own_x_3 = 0.0;
+  var own_y_3 = 0.0;
+  { let at = min(first + 192u, count - 1u);
+    own_x_3 = in_x[at];
+    own_y_3 = in_y[at];
+  }
+  if (first + 0u < count) {
+    let at = first + 0u;
+    let own_x = own_x_0;
+    let own_y = own_y_0;
+    let e0 = own_x;
+    let e1 = own_y;
+    let e2 = in_numbers[0u];
+    let e3 = e1 * e2;
+    let e4 = e0 + e3;
+    let e5 = f32(0.5);
+    let e6 = e4 * e5;
+    let e7 = bitcast<f32>(tanh_bits(bitcast<u32>(e6)));
+    out_moved[at] = e4;
+    out_bent[at] = e7;
+  }
+  if (first + 64u < count) {
+    let at = first + 64u;
+    let own_x = own_x_1;
+    let own_y = own_y_1;
+    let e0 = own_x;
+    let e1 = own_y;
+    let e2 = in_numbers[0u];
+    let e3 = e1 * e2;
+    let e4 = e0 + e3;
+    let e5 = f32(0.5);
+    let e6 = e4 * e5;
+    let e7 = bitcast<f32>(tanh_bits(bitcast<u32>(e6)));
+    out_moved[at] = e4;
+    out_bent[at] = e7;
+  }
+  if (first + 128u < count) {
+    let at = first + 128u;
+    let own_x = own_x_2;
+    let own_y = own_y_2;
+    let e0 = own_x;
+    let e1 = own_y;
+    let e2 = in_numbers[0u];
+    let e3 = e1 * e2;
+    let e4 = e0 + e3;
+    let e5 = f32(0.5);
+    let e6 = e4 * e5;
+    let e7 = bitcast<f32>(tanh_bits(bitcast<u32>(e6)));
+    out_moved[at] = e4;
+    out_bent[at] = e7;
+  }
+  if (first + 192u < count) {
+    let at = first + 192u;
+    let own_x = own_x_3;
+    let own_y = own_y_3;
+    let e0 = own_x;
+    let e1 = own_y;
+    let e2 = in_numbers[0u];
+    let e3 = e1 * e2;
+    let e4 = e0 + e3;
+    let e5 = f32(0.5);
+    let e6 = e4 * e5;
+    let e7 = bitcast<f32>(tanh_bits(bitcast<u32>(e6)));
+    out_moved[at] = e4;
+    out_bent[at] = e7;
+  }
 }

@@ -164,6 +164,32 @@ export const elementwiseProgramCases: readonly ConformanceCase[] = [
       }
     }),
   ),
+  ...[
+    [1, 3],
+    [3, 1],
+    [5, 64],
+    [2, 130, 33],
+    [2, 0],
+  ].map((shape) =>
+    programCase(`an input with an element for each row of [${shape}]`, async ({ upload, expect }) => {
+      const program = ops.elementwiseProgram({ inputs: ['x', 'shift'], numbers: ['factor'] }, (given) => ({
+        y: mul(sub(given.x, given.shift), given.factor),
+      }));
+      const random = new Random('rows');
+      const [x, shift] = [random.uniform(shape), random.uniform([...shape.slice(0, -1), 1])];
+      const numbers = new ops.ProgramNumbers(upload(list(0.5)));
+      const width = shape.at(-1) as number;
+      const { y } = ops.mapElements(program, { x: upload(x), shift: upload(shift) }, numbers);
+      const moved = (at: number): number =>
+        0.5 * ((x.data[at] as number) - (shift.data[Math.floor(at / width)] as number));
+      await expect(
+        'y',
+        y,
+        nd(shape, (_, at) => moved(at)),
+      );
+      numbers.dispose();
+    }),
+  ),
   programCase('a choice, also from what is not a number', async ({ upload, expect }) => {
     const program = ops.elementwiseProgram({ inputs: ['x', 'y'], numbers: ['taken'] }, ({ x, y, taken }) => ({
       byNumber: choose(taken, x, y),
@@ -200,6 +226,12 @@ export const elementwiseProgramCases: readonly ConformanceCase[] = [
         const wide = ops.mapElements(program, tensors);
         await expect(`${size}: in f32`, wide.sum, sums);
         wide.product.dispose();
+        const ofRows = ops.scope(() => {
+          const [x, y] = [ops.reshape(tensors.y, [size, 1]), ops.reshape(tensors.x, [size, 1])];
+          return ops.mapElements(program, { x: ops.concat([x, x, x], 1), y }).sum;
+        });
+        const thrice = nd([size, 3], (_, at) => sums.data[Math.floor(at / 3)] as number);
+        await expect(`${size}: rows of halves`, ofRows, thrice);
         const made = ops.mapElements(program, tensors, undefined, { dtype: 'f16' });
         check(made.sum.dtype === 'f16', `an output of ${made.sum.dtype}`);
         const got = ops.scope(() => ops.cast(made.sum, 'f32'));
