@@ -93,16 +93,19 @@ export function rfa(options?: RfaOptions): Mechanism {
     });
   }
   const rows = kernel === 'gaussian' ? features / 2 : features;
+  const waves = sinCos(rows ** -0.5);
   const name = gate ? 'gated random feature' : 'random feature';
 
   const featuresOf = (call: MechanismCall): Features => {
     const keyHeads = call.key.shape[1] as number;
-    const directions = directionsOf(call);
+    // A factor of the features that is one of the directions costs no pass over the features.
+    const isWave = kernel === 'gaussian';
+    const directions = directionsOf(call, isWave ? 1 : rows ** -0.5);
     const mapped = (x: Tensor): Tensor => {
       const projected = perHead(unit(x), directions);
-      if (kernel === 'arc-cosine') return mul(relu(projected), rows ** -0.5);
-      const { sine, cosine } = sinCos(projected);
-      return mul(concat([sine, cosine], 3), rows ** -0.5);
+      if (!isWave) return relu(projected);
+      const { sine, cosine } = waves(projected);
+      return concat([sine, cosine], 3);
     };
     const queryShape = [...call.query.shape.slice(0, 3), features];
     return {
@@ -172,13 +175,13 @@ export function rfa(options?: RfaOptions): Mechanism {
   };
 }
 
-/** [keyValueHeads, r, headDim]: random directions times the learned bandwidth. */
-function directionsOf({ context, options: { scale = 1 } }: MechanismCall): Tensor {
+/** [keyValueHeads, r, headDim]: random directions times the learned bandwidth and a factor. */
+function directionsOf({ context, options: { scale = 1 } }: MechanismCall, factor: number): Tensor {
   requireNumber('rfa', 'scale', scale, 'positive');
   const directions = cast(parameterOf(context, 'directions'), 'f32');
   const bandwidth = cast(parameterOf(context, 'bandwidth'), 'f32');
   const [heads, width] = bandwidth.shape as readonly [number, number];
-  return mul(directions, mul(reshape(bandwidth, [heads, 1, width]), Math.sqrt(scale)));
+  return mul(directions, mul(reshape(bandwidth, [heads, 1, width]), factor * Math.sqrt(scale)));
 }
 
 /** log g, and 1 - g, by which keys are multiplied: [B, keyValueHeads, L, 1]. A hidden token forgets nothing. */
