@@ -26,7 +26,7 @@ import {
   parameterOf,
 } from '@topk-attention/nn';
 import { byKeyHead, perHead, softplus, unit } from './features.js';
-import { gatedAttention } from './gated-sums.js';
+import { type GatedInputs, gatedAttention } from './gated-sums.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { noPairs } from './refusals.js';
@@ -47,7 +47,7 @@ export interface RfaOptions {
    * key, exp(-2); with a gate 0.001, because gates make weights small.
    */
   readonly floor?: number;
-  /** Tokens per chunk of the sums. Default: planned; with a gate 128. */
+  /** Tokens per chunk of the sums. Default: planned. With a gate the most of a chunk, by default 64. */
   readonly chunk?: number;
   /** Training steps after which `redraw` draws new directions; 0 for never. Default 1, as published. */
   readonly redrawEvery?: number;
@@ -116,16 +116,8 @@ export function rfa(options?: RfaOptions): Mechanism {
   };
   const settings: LinearSettings = { leastDenominator: floor, ...(chunk !== undefined && { chunk }) };
   const gated = (call: MechanismCall, state?: Tensor) => {
-    const { query, key } = featuresOf(call);
-    const { logs, taken } = gatesOf(call);
-    // The cosine of a hidden key's zeros is 1.
-    const inputs = {
-      query,
-      key: mul(shown(call, key), taken),
-      value: shown(call, call.value),
-      logGates: logs,
-    };
-    return gatedAttention(inputs, { chunk: chunk ?? 128, floor }, state);
+    const inputs = { ...featuresOf(call), value: shown(call, call.value), ...gatesOf(call) };
+    return gatedAttention(inputs, { chunk: chunk ?? 64, floor }, state);
   };
   const attend = (call: MechanismCall): Tensor => {
     if (!gate) return attendLinearly(call, featuresOf(call), settings);
@@ -184,8 +176,8 @@ function directionsOf({ context, options: { scale = 1 } }: MechanismCall, factor
   return mul(directions, mul(reshape(bandwidth, [heads, 1, width]), factor * Math.sqrt(scale)));
 }
 
-/** log g, and 1 - g, by which keys are multiplied: [B, keyValueHeads, L, 1]. A hidden token forgets nothing. */
-function gatesOf(call: MechanismCall): { readonly logs: Tensor; readonly taken: Tensor } {
+/** log g, and 1 - g as weights of keys: [B, keyValueHeads, L, 1]. A hidden token adds nothing and forgets nothing. */
+function gatesOf(call: MechanismCall): Pick<GatedInputs, 'logGates' | 'weights'> {
   const { context, input } = call;
   if (input === undefined) {
     throw new TopKError('INVALID_OPTION', 'rfa: a gate needs the input of the layer', {
@@ -199,7 +191,7 @@ function gatesOf(call: MechanismCall): { readonly logs: Tensor; readonly taken: 
   const [batch, length, heads] = logits.shape as readonly [number, number, number];
   const turned = reshape(transpose(logits, [0, 2, 1]), [batch, heads, length, 1]);
   return {
-    logs: shown(call, neg(softplus(neg(turned)))),
-    taken: shown(call, sigmoid(neg(turned))),
+    logGates: shown(call, neg(softplus(neg(turned)))),
+    weights: shown(call, sigmoid(neg(turned))),
   };
 }
