@@ -1,4 +1,5 @@
 import {
+  add,
   aNumber,
   cast,
   concat,
@@ -16,6 +17,7 @@ import {
   readOptions,
   relu,
   reshape,
+  scatterAddRows,
   scope,
   sigmoid,
   softmax,
@@ -34,7 +36,7 @@ import {
 } from '@topk-attention/nn';
 import { perHead } from './features.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
-import { attendListed } from './query-chunks.js';
+import { chunksOf, pairsAtATime, rowsOfQueries } from './query-chunks.js';
 import { seedOfCall } from './random.js';
 import { notSoftmax } from './refusals.js';
 import { sampleGraph } from './sample-graph.js';
@@ -65,8 +67,9 @@ const kinds: OptionKinds<SbmOptions> = {
  * memberships are learned. Memberships are sigmoid(mlp(x) C^T) of queries and keys, blocks the softmax over all entries of
  * C C^T; the expected number of edges of a pair is their product. Only listed pairs are computed. Each edge passes the
  * gradient of its weight on to its expected number, clipped to [-1, 1]; the density is an additional loss: collect it with
- * `withLosses`. Memberships of listed keys are gathered for some queries at a time, at most 2^24 numbers over all examples
- * and heads. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
+ * `withLosses`. Slots are drawn, and in the backward pass memberships of listed keys gathered, for some queries at a
+ * time: at most 2^24 numbers over all examples and heads, 2^27 on large devices with WebGPU, fewer with a run's
+ * `budgetBytes`. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
  * `mlp.<i>.weight`, `mlp.<i>.bias`, shared by heads, queries and keys.
  *
  * @throws TopKError INVALID_OPTION, also for training without seeds.
@@ -92,10 +95,11 @@ export function sbm(options?: SbmOptions): Mechanism {
     const { scale, keyLengths } = call.options;
     const rates = edgeRates(call, exploration);
     if (densityPenalty > 0) addLoss(call.context, mul(densityOf(rates), densityPenalty));
-    const graph = sampleGraph(rates, edges, seedOfCall(call, seed));
+    const most = pairsAtATime(call.query.backend, call.context);
+    const graph = sampleGraph(rates, edges, seedOfCall(call, seed), most);
     const wide = (x: Tensor): Tensor => cast(x, 'f32');
     const output = graphAttention(wide(call.query), wide(call.key), wide(call.value), graph, {
-      bias: passedThrough(expectedEdges(rates, graph)),
+      bias: passedEdges({ ...rates, graph }, most),
       ...(scale !== undefined && { scale }),
       ...(keyLengths && { keyLengths }),
     });
@@ -173,39 +177,71 @@ function densityOf({ query, key }: Rates): Tensor {
   return mul(mean(products), 1 / pairs);
 }
 
+/** What edges pass their gradients on to, and where: see `passedEdges`. */
+interface Edges extends Rates {
+  /** i32 [B, heads, Lq, M] */
+  readonly graph: Tensor;
+}
+
 /**
- * The expected edges of the listed pairs, [B, heads, Lq, M]. The memberships of a query's keys are gathered, for some of the
- * queries at a time, and again in the backward pass. Exported for tests.
+ * Zeros [B, heads, Lq, M], the logarithms of the edges that are there, with the straight-through gradient: an edge of 1 that
+ * multiplies exp(score) has the gradient of its logarithm, which goes on to the expected number of edges, clipped to
+ * [-1, 1]. The expected edges themselves are never computed. Exported for tests.
  *
  * @param most memberships that are gathered at a time
  */
-export function expectedEdges(rates: Rates, graph: Tensor, most?: number): Tensor {
-  return attendListed({ ...rates, graph }, rates.key.shape[3] as number, edgesOf, most);
-}
-
-function edgesOf({ query, key, graph }: Rates & { readonly graph: Tensor }): Tensor {
-  const [batch, heads, queries, columns] = query.shape as readonly [number, number, number, number];
-  const [keys, slots] = [key.shape[2] as number, graph.shape[3] as number];
-  const indices = reshape(graph, [batch * heads, queries * slots]);
-  const listed = reshape(gatherRows(reshape(key, [batch * heads, keys, columns]), indices), [
-    batch * heads * queries,
-    slots,
-    columns,
-  ]);
-  const rows = reshape(query, [batch * heads * queries, 1, columns]);
-  return reshape(matmul(rows, listed, { transposeB: true }), [batch, heads, queries, slots]);
-}
-
-/**
- * Zeros, the logarithms of the edges that are there, with the straight-through gradient: an edge of 1 that multiplies
- * exp(score) has the gradient of its logarithm, which goes on to the expected number of edges, clipped to [-1, 1].
- */
-function passedThrough(expected: Tensor): Tensor {
+export function passedEdges(
+  { query, key, graph }: Edges,
+  most: number = pairsAtATime(query.backend),
+): Tensor {
   const [bias] = custom(
-    'passedThrough',
-    [expected],
-    () => ({ outputs: [zeros(expected.backend, expected.shape, expected.dtype)], saved: [] }),
-    (_ops, [g]) => [max(min(g as Tensor, 1), -1)],
+    'passedEdges',
+    [query, key],
+    () => ({
+      outputs: [zeros(query.backend, graph.shape, query.dtype)],
+      saved: [query, key, graph],
+    }),
+    (_ops, [g], [ofQuery, ofKey, at]) => {
+      if (g === undefined) return [];
+      const edges = { query: ofQuery, key: ofKey, graph: at } as Edges;
+      return scope(() => gradientsOfRates(edges, max(min(g, 1), -1), most));
+    },
   );
   return bias as Tensor;
+}
+
+/** Gradients of the memberships of queries and keys, for some of the queries at a time. */
+function gradientsOfRates(
+  { query, key, graph }: Edges,
+  ofEdges: Tensor,
+  most: number,
+): readonly [query: Tensor, key: Tensor] {
+  const [batch, heads, queries, columns] = query.shape as readonly [number, number, number, number];
+  const [keys, slots] = [key.shape[2] as number, graph.shape[3] as number];
+  const groups = batch * heads;
+  const members = reshape(key, [groups, keys, columns]);
+  let ofKeys: Tensor | undefined;
+  const parts = chunksOf(queries, groups * slots * columns, most).map((chunk) => {
+    const rows = groups * chunk.size;
+    key.backend.flush();
+    const [ofQueries, sum] = scope(() => {
+      const indices = reshape(rowsOfQueries(graph, chunk), [groups, chunk.size * slots]);
+      const weights = reshape(rowsOfQueries(ofEdges, chunk), [rows, 1, slots]);
+      const own = scope(() => {
+        const listed = reshape(gatherRows(members, indices), [rows, slots, columns]);
+        return reshape(matmul(weights, listed), [batch, heads, chunk.size, columns]);
+      });
+      const passed = matmul(weights, reshape(rowsOfQueries(query, chunk), [rows, 1, columns]), {
+        transposeA: true,
+      });
+      const updates = reshape(passed, [groups, chunk.size * slots, columns]);
+      const ofListed = scatterAddRows(keys, indices, updates);
+      return [own, ofKeys === undefined ? ofListed : add(ofKeys, ofListed)] as const;
+    });
+    ofKeys?.dispose();
+    ofKeys = sum;
+    return ofQueries;
+  });
+  // There is at least one chunk.
+  return [concat(parts, 2), reshape(ofKeys as Tensor, key.shape)];
 }

@@ -3,6 +3,7 @@ import {
   type Backend,
   type DeviceLimits,
   dryBackend,
+  matmul,
   mul,
   pullback,
   sum,
@@ -32,7 +33,7 @@ import { predictedGraph } from '../src/predicted-graph.js';
 import { drawnPairs } from '../src/predictor-loss.js';
 import { attendInChunks, chunksOf, pairsAtATime } from '../src/query-chunks.js';
 import { sampleGraph } from '../src/sample-graph.js';
-import { expectedEdges } from '../src/sbm.js';
+import { passedEdges } from '../src/sbm.js';
 import { backend } from './support/goldens.js';
 import { expectClose } from './support/laws.js';
 import { randomNumbers, randomTensor } from './support/random.js';
@@ -269,17 +270,39 @@ describe('graphs in chunks are those of all queries', () => {
     await expectSame(tensors, run, 3 * batch * heads * 4 * width);
   });
 
-  test('a sampled graph, and the expected edges of its pairs', async () => {
+  test('a sampled graph, and the gradients of its expected edges', async () => {
     const squares = (x: Tensor): Tensor => mul(x, x);
     const rates = {
       query: squares(randomTensor(backend, 18, batch, heads, queries, 5)),
       key: squares(randomTensor(backend, 19, batch, heads, keys, 5)),
     };
-    const most = 3 * batch * heads * 3 * 5;
     const graph = sampleGraph(rates, 3, 6);
-    await expectClose(sampleGraph(rates, 3, 6, most), graph, 12);
-    expect(new Set(await graph.data()).size).toBeGreaterThan(5);
-    await expectSame(rates, (of, size) => expectedEdges(of as typeof rates, graph, size), most);
+    for (const most of [1, 3 * batch * heads * 5]) {
+      await expectClose(sampleGraph(rates, 3, 6, most), graph, 12);
+    }
+    const indices = Array.from(await graph.data());
+    expect(new Set(indices).size).toBeGreaterThan(5);
+    expect(indices).toContain(-1);
+    // The edges' weights are clipped; unused slots have none.
+    const weights = mul(randomTensor(backend, 20, batch, heads, queries, 3), 2);
+    const passed = valueAndGrad((of: typeof rates, most?: number) =>
+      sum(mul(passedEdges({ ...of, graph }, most), weights)),
+    );
+    // Of all pairs: a key that is listed twice has two weights.
+    const ofPairs = new Float64Array(batch * heads * queries * keys);
+    for (const [at, weight] of Array.from(await weights.data(), Number).entries()) {
+      const place = Math.floor(at / 3) * keys + (indices[at] as number);
+      if (indices[at] !== -1) ofPairs[place] = (ofPairs[place] as number) + Math.max(-1, Math.min(1, weight));
+    }
+    const { gradients: wanted } = valueAndGrad((of: typeof rates) => {
+      const edges = matmul(of.query, of.key, { transposeB: true });
+      return sum(mul(edges, tensor(backend, ofPairs, edges.shape)));
+    })(rates);
+    for (const most of [undefined, 1, 3 * batch * heads * 3 * 5]) {
+      const { gradients, value } = passed(rates, most);
+      expect((await value.data())[0]).toBe(0);
+      for (const role of ['query', 'key'] as const) await expectClose(gradients[role], wanted[role], 10);
+    }
   });
 });
 
