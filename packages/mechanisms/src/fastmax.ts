@@ -3,14 +3,13 @@ import {
   aNumber,
   cast,
   describeValue,
-  mean,
+  fill,
+  layerNorm,
   mul,
   type OptionKinds,
   oneOf,
   readOptions,
-  rsqrt,
   scope,
-  sub,
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
@@ -90,7 +89,7 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
     return factor;
   };
   const rowsOf = (x: Tensor, factor: number): Tensor =>
-    mul(normalise === 'standardise' ? standardised(x) : x, factor);
+    normalise === 'standardise' ? standardised(x, factor) : mul(x, factor);
 
   const settingsOf = ({ options: { dropout } }: MechanismCall): LinearSettings => ({
     ...(chunk !== undefined && { chunk }),
@@ -145,11 +144,11 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
   };
 }
 
-/** x [..., d] less its mean, over its deviation. */
-function standardised(x: Tensor): Tensor {
-  const centred = sub(x, mean(x, { axes: [-1], keepDims: true }));
-  const variance = mean(mul(centred, centred), { axes: [-1], keepDims: true });
-  return mul(centred, rsqrt(add(variance, 1e-12)));
+/** x [..., d] less its mean, over its deviation, times a factor. */
+function standardised(x: Tensor, factor: number): Tensor {
+  return scope(() =>
+    layerNorm(x, fill(x.backend, factor, [x.shape.at(-1) as number], x.dtype), undefined, 1e-12),
+  );
 }
 
 function unbounded(got: string, expected: string): TopKError {

@@ -99,7 +99,7 @@ export function sbm(options?: SbmOptions): Mechanism {
     const graph = sampleGraph(rates, edges, seedOfCall(call, seed), most);
     const wide = (x: Tensor): Tensor => cast(x, 'f32');
     const output = graphAttention(wide(call.query), wide(call.key), wide(call.value), graph, {
-      bias: passedEdges({ ...rates, graph }, most),
+      bias: passedEdges({ ...rates.members, graph }, most),
       ...(scale !== undefined && { scale }),
       ...(keyLengths && { keyLengths }),
     });
@@ -144,8 +144,14 @@ interface Rates {
   readonly key: Tensor;
 }
 
-/** Factors of the expected edges. Exported for tests. */
-export function edgeRates(call: MechanismCall, exploration: number): Rates {
+/** Factors of the expected edges, and those of them that have gradients. Exported for tests. */
+export function edgeRates(
+  call: MechanismCall,
+  exploration: number,
+): Rates & {
+  /** Without the last columns, [B, heads, Lq, k] and [B, heads, Lk, k]. */
+  readonly members: Rates;
+} {
   const of = (name: string): Tensor => cast(parameterOf(call.context, name), 'f32');
   const clusters = of('clusters');
   const [heads, count] = clusters.shape as readonly [number, number];
@@ -167,6 +173,8 @@ export function edgeRates(call: MechanismCall, exploration: number): Rates {
   return {
     query: concat([mixed, constant(mixed, exploration)], 3),
     key: visible === undefined ? key : where(visible, key, 0),
+    // A hidden key has no edge.
+    members: { query: mixed, key: own },
   };
 }
 
