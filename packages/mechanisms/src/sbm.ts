@@ -1,30 +1,23 @@
 import {
-  add,
   aNumber,
   cast,
   concat,
-  custom,
   fill,
-  gatherRows,
   graphAttention,
   linear,
   matmul,
-  max,
   mean,
-  min,
   mul,
   type OptionKinds,
   readOptions,
   relu,
   reshape,
-  scatterAddRows,
   scope,
   sigmoid,
   softmax,
   sum,
   type Tensor,
   where,
-  zeros,
 } from '@topk-attention/core';
 import {
   addLoss,
@@ -36,7 +29,8 @@ import {
 } from '@topk-attention/nn';
 import { perHead } from './features.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
-import { chunksOf, pairsAtATime, rowsOfQueries } from './query-chunks.js';
+import { passedEdges } from './passed-edges.js';
+import { pairsAtATime } from './query-chunks.js';
 import { seedOfCall } from './random.js';
 import { notSoftmax } from './refusals.js';
 import { sampleGraph } from './sample-graph.js';
@@ -183,73 +177,4 @@ function densityOf({ query, key }: Rates): Tensor {
   const pairs = (query.shape[2] as number) * (key.shape[2] as number);
   const products = sum(mul(sum(query, { axes: [2] }), sum(key, { axes: [2] })), { axes: [2] });
   return mul(mean(products), 1 / pairs);
-}
-
-/** What edges pass their gradients on to, and where: see `passedEdges`. */
-interface Edges extends Rates {
-  /** i32 [B, heads, Lq, M] */
-  readonly graph: Tensor;
-}
-
-/**
- * Zeros [B, heads, Lq, M], the logarithms of the edges that are there, with the straight-through gradient: an edge of 1 that
- * multiplies exp(score) has the gradient of its logarithm, which goes on to the expected number of edges, clipped to
- * [-1, 1]. The expected edges themselves are never computed. Exported for tests.
- *
- * @param most memberships that are gathered at a time
- */
-export function passedEdges(
-  { query, key, graph }: Edges,
-  most: number = pairsAtATime(query.backend),
-): Tensor {
-  const [bias] = custom(
-    'passedEdges',
-    [query, key],
-    () => ({
-      outputs: [zeros(query.backend, graph.shape, query.dtype)],
-      saved: [query, key, graph],
-    }),
-    (_ops, [g], [ofQuery, ofKey, at]) => {
-      if (g === undefined) return [];
-      const edges = { query: ofQuery, key: ofKey, graph: at } as Edges;
-      return scope(() => gradientsOfRates(edges, max(min(g, 1), -1), most));
-    },
-  );
-  return bias as Tensor;
-}
-
-/** Gradients of the memberships of queries and keys, for some of the queries at a time. */
-function gradientsOfRates(
-  { query, key, graph }: Edges,
-  ofEdges: Tensor,
-  most: number,
-): readonly [query: Tensor, key: Tensor] {
-  const [batch, heads, queries, columns] = query.shape as readonly [number, number, number, number];
-  const [keys, slots] = [key.shape[2] as number, graph.shape[3] as number];
-  const groups = batch * heads;
-  const members = reshape(key, [groups, keys, columns]);
-  let ofKeys: Tensor | undefined;
-  const parts = chunksOf(queries, groups * slots * columns, most).map((chunk) => {
-    const rows = groups * chunk.size;
-    key.backend.flush();
-    const [ofQueries, sum] = scope(() => {
-      const indices = reshape(rowsOfQueries(graph, chunk), [groups, chunk.size * slots]);
-      const weights = reshape(rowsOfQueries(ofEdges, chunk), [rows, 1, slots]);
-      const own = scope(() => {
-        const listed = reshape(gatherRows(members, indices), [rows, slots, columns]);
-        return reshape(matmul(weights, listed), [batch, heads, chunk.size, columns]);
-      });
-      const passed = matmul(weights, reshape(rowsOfQueries(query, chunk), [rows, 1, columns]), {
-        transposeA: true,
-      });
-      const updates = reshape(passed, [groups, chunk.size * slots, columns]);
-      const ofListed = scatterAddRows(keys, indices, updates);
-      return [own, ofKeys === undefined ? ofListed : add(ofKeys, ofListed)] as const;
-    });
-    ofKeys?.dispose();
-    ofKeys = sum;
-    return ofQueries;
-  });
-  // There is at least one chunk.
-  return [concat(parts, 2), reshape(ofKeys as Tensor, key.shape)];
 }

@@ -29,11 +29,11 @@ import { attendAll } from '../src/entmax.js';
 import { entmaxOverGraph } from '../src/graph.js';
 import { graphCounts } from '../src/graph-quality.js';
 import { entmaxAttention, fastmax, sbm, sparsefinder } from '../src/index.js';
+import { passedEdges } from '../src/passed-edges.js';
 import { predictedGraph } from '../src/predicted-graph.js';
 import { drawnPairs } from '../src/predictor-loss.js';
 import { attendInChunks, chunksOf, pairsAtATime } from '../src/query-chunks.js';
 import { sampleGraph } from '../src/sample-graph.js';
-import { passedEdges } from '../src/sbm.js';
 import { backend } from './support/goldens.js';
 import { expectClose } from './support/laws.js';
 import { randomNumbers, randomTensor } from './support/random.js';
@@ -298,7 +298,8 @@ describe('graphs in chunks are those of all queries', () => {
       const edges = matmul(of.query, of.key, { transposeB: true });
       return sum(mul(edges, tensor(backend, ofPairs, edges.shape)));
     })(rates);
-    for (const most of [undefined, 1, 3 * batch * heads * 3 * 5]) {
+    // All at once; one query; three queries of one head; two heads.
+    for (const most of [undefined, 1, 3 * 3 * 5, 2 * queries * 3 * 5]) {
       const { gradients, value } = passed(rates, most);
       expect((await value.data())[0]).toBe(0);
       for (const role of ['query', 'key'] as const) await expectClose(gradients[role], wanted[role], 10);
