@@ -17,6 +17,7 @@ import {
   zeros,
 } from '@topk-attention/core';
 import { fadedPairs, fadesBetween, sumsWithin } from './gates.js';
+import { piecesOf } from './pieces.js';
 
 /** Features of queries and keys, and values. Hidden keys have a weight of 0 and gates of 1, and no number is NaN. */
 export interface GatedInputs {
@@ -118,7 +119,7 @@ interface Sums {
 function gatedSums(tokens: Tokens, { chunk, spanBytes = 2 ** 28 }: GatedOptions, asked: Asked): Sums {
   const { key, value } = tokens;
   const [groups, length, features] = key.shape as readonly [number, number, number];
-  const { size, count } = chunksOf(length, chunk);
+  const { size, count } = evenChunks(length, chunk);
   const heads = groups * (asked.query?.shape[1] ?? 0);
   const bytes = 4 * Math.max(groups * features * (value.shape[2] as number), heads * size * size);
   const span = Math.max(1, Math.min(MOST_CHUNKS, Math.floor(spanBytes / bytes)));
@@ -128,13 +129,16 @@ function gatedSums(tokens: Tokens, { chunk, spanBytes = 2 ** 28 }: GatedOptions,
     logGates: padded(tokens.logGates, 1, size * count),
   };
   const query = asked.query && padded(asked.query, 2, size * count);
+  const cut = (x: Tensor, axis: number): readonly Tensor[] => piecesOf(x, axis, span * size);
+  const [keys, values, gates] = [cut(full.key, 1), cut(full.value, 1), cut(full.logGates, 1)];
+  const queries = query && cut(query, 2);
   const outputs: Tensor[] = [];
   let state = asked.before;
-  for (let start = 0; start < count; start += span) {
-    const [from, extent] = [start * size, Math.min(span, count - start) * size];
-    const made = sumsOfSpan(part(full, from, extent), size, {
+  for (const [at, own] of keys.entries()) {
+    const content = { key: own, value: values[at] as Tensor, logGates: gates[at] as Tensor };
+    const made = sumsOfSpan(content, size, {
       before: state,
-      ...(query && { query: narrow(query, 2, from, extent) }),
+      ...(queries && { query: queries[at] as Tensor }),
     });
     if (made.output !== undefined) outputs.push(made.output);
     state = made.state;
@@ -150,7 +154,7 @@ function gatedSums(tokens: Tokens, { chunk, spanBytes = 2 ** 28 }: GatedOptions,
 const MOST_CHUNKS = 256;
 
 /** Chunks of equal size: of at least half the wanted one if such divide the length, otherwise the last one is padded. */
-function chunksOf(length: number, most: number): { readonly size: number; readonly count: number } {
+function evenChunks(length: number, most: number): { readonly size: number; readonly count: number } {
   const largest = Math.min(most, length);
   for (let size = largest; 2 * size >= largest; size--) {
     if (length % size === 0) return { size, count: length / size };
