@@ -46,8 +46,19 @@ export function quadraticMonomials(): (x: Tensor) => Tensor {
     const [made] = custom(
       'monomials',
       [x],
-      () => ({ outputs: [scope(() => mul(...picked(x, factors)))], saved: [x] }),
-      (_ops, [g], [own]) => [g && scope(() => gradientOf(own as Tensor, g, factors))],
+      () => {
+        const own = factors.map((one) => uploaded(x, one)) as [Uploaded, Uploaded];
+        const [a, b] = own;
+        const product = scope(() => mul(picked(x, a), picked(x, b)));
+        return { outputs: [product], saved: [x, a.weights, a.bias, b.weights, b.bias] };
+      },
+      (_ops, [g], saved) => {
+        if (g === undefined) return [];
+        const [own, ...rest] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
+        const [weightsA, biasA, weightsB, biasB] = rest;
+        const a = { weights: weightsA, bias: biasA };
+        return [scope(() => gradientOf(own, g, a, { weights: weightsB, bias: biasB }))];
+      },
     );
     return made as Tensor;
   };
@@ -76,16 +87,22 @@ function factorsOf(width: number): readonly [Factors, Factors] {
   return made;
 }
 
-/** The weights of factors as a tensor [d, F]. */
-function weightsOf({ backend, shape, dtype }: Tensor, { weights, bias }: Factors): Tensor {
-  return tensor(backend, weights, [shape.at(-1) as number, bias.length], dtype);
+/** The same on a backend. */
+interface Uploaded {
+  readonly weights: Tensor;
+  readonly bias: Tensor;
 }
 
-/** Both factors of the monomials of x. */
-function picked(x: Tensor, [first, second]: readonly [Factors, Factors]): [Tensor, Tensor] {
-  const of = (factors: Factors): Tensor =>
-    scope(() => linear(x, weightsOf(x, factors), tensor(x.backend, factors.bias, undefined, x.dtype)));
-  return [of(first), of(second)];
+function uploaded({ backend, shape, dtype }: Tensor, { weights, bias }: Factors): Uploaded {
+  return {
+    weights: tensor(backend, weights, [shape.at(-1) as number, bias.length], dtype),
+    bias: tensor(backend, bias, [bias.length], dtype),
+  };
+}
+
+/** A factor of each monomial of x. */
+function picked(x: Tensor, { weights, bias }: Uploaded): Tensor {
+  return linear(x, weights, bias);
 }
 
 const products = elementwiseProgram({ inputs: ['g', 'a', 'b'] }, ({ g, a, b }) => ({
@@ -93,11 +110,11 @@ const products = elementwiseProgram({ inputs: ['g', 'a', 'b'] }, ({ g, a, b }) =
   db: terms.mul(g, a),
 }));
 
-function gradientOf(x: Tensor, g: Tensor, factors: readonly [Factors, Factors]): Tensor {
-  const [a, b] = picked(x, factors);
+function gradientOf(x: Tensor, g: Tensor, first: Uploaded, second: Uploaded): Tensor {
+  const [a, b] = [picked(x, first), picked(x, second)];
   const { da, db } = mapElements(products, { g, a, b });
   a.dispose();
   b.dispose();
-  const back = (of: Tensor, own: Factors): Tensor => matmul(of, weightsOf(x, own), { transposeB: true });
-  return add(back(da, factors[0]), back(db, factors[1]));
+  const back = (of: Tensor, { weights }: Uploaded): Tensor => matmul(of, weights, { transposeB: true });
+  return add(back(da, first), back(db, second));
 }
