@@ -2,25 +2,21 @@ import {
   add,
   aNumber,
   cast,
-  concat,
   describeValue,
   fill,
-  matmul,
-  mean,
+  layerNorm,
   mul,
   type OptionKinds,
   oneOf,
   readOptions,
-  reshape,
-  rsqrt,
   scope,
-  sub,
   type Tensor,
   TopKError,
 } from '@topk-attention/core';
 import type { Mechanism, MechanismCall } from '@topk-attention/nn';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
+import { linearMonomials, quadraticMonomials } from './monomials.js';
 import { pairAttention } from './pairs.js';
 import { attendInChunks } from './query-chunks.js';
 import { noPairs, notSoftmax } from './refusals.js';
@@ -39,8 +35,9 @@ export interface FastmaxOptions {
    */
   readonly temperature?: number;
   /**
-   * 'factorised' sums moments of the keys: linear in their number, with 1 + d + d^2 features for order 2. 'direct' computes
-   * all pairs: faster for fewer than about d^2 keys, and without decoding. Both give the same numbers. Default 'factorised'.
+   * 'factorised' sums moments of the keys: linear in their number, with 1 + d + d (d + 1) / 2 features for order 2. 'direct'
+   * computes all pairs: less work for fewer than about d^2 / 2 keys, and without decoding. Both give the same numbers.
+   * Default 'factorised'.
    */
   readonly form?: 'factorised' | 'direct';
   /** Tokens per chunk of the sums. Default: planned. */
@@ -77,6 +74,7 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
   if (temperature !== undefined) requireNumber('fastmax', 'temperature', temperature, 'positive');
   if (order === 1 && normalise === 'none') throw unbounded('none', "normalise: 'standardise'");
 
+  const monomials = order === 1 ? linearMonomials : quadraticMonomials();
   // Weights of order 1 are 0 for opposite vectors; all of them may be, up to rounding.
   const floor = order === 1 ? 1e-6 : 0;
 
@@ -91,7 +89,7 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
     return factor;
   };
   const rowsOf = (x: Tensor, factor: number): Tensor =>
-    mul(normalise === 'standardise' ? standardised(x) : x, factor);
+    normalise === 'standardise' ? standardised(x, factor) : mul(x, factor);
 
   const settingsOf = ({ options: { dropout } }: MechanismCall): LinearSettings => ({
     ...(chunk !== undefined && { chunk }),
@@ -102,9 +100,9 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
     const scale = scaleOf(call);
     const root = Math.sqrt(Math.abs(scale));
     return {
-      query: monomials(rowsOf(cast(call.query, 'f32'), Math.sign(scale) * root), order),
+      query: monomials(rowsOf(cast(call.query, 'f32'), Math.sign(scale) * root)),
       // Hidden keys may be NaN, and their gradient is 0 times that.
-      key: monomials(rowsOf(shown(call, call.key), root), order),
+      key: monomials(rowsOf(shown(call, call.key), root)),
     };
   };
   const weigh = (scores: Tensor): Tensor =>
@@ -146,21 +144,11 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
   };
 }
 
-/** x [..., d] less its mean, over its deviation. */
-function standardised(x: Tensor): Tensor {
-  const centred = sub(x, mean(x, { axes: [-1], keepDims: true }));
-  const variance = mean(mul(centred, centred), { axes: [-1], keepDims: true });
-  return mul(centred, rsqrt(add(variance, 1e-12)));
-}
-
-/** x [B, H, L, d] -> 1, x, and for order 2 the products x_a x_b / sqrt(2), whose products sum to (x . y)^2 / 2. */
-function monomials(x: Tensor, order: 1 | 2): Tensor {
-  const [batch, heads, length, width] = x.shape as readonly [number, number, number, number];
-  const one = fill(x.backend, 1, [batch, heads, length, 1], x.dtype);
-  if (order === 1) return concat([one, x], 3);
-  const flat = [batch * heads * length, width] as const;
-  const squares = matmul(reshape(x, [flat[0], width, 1]), reshape(x, [flat[0], 1, width]));
-  return concat([one, x, mul(reshape(squares, [batch, heads, length, width * width]), Math.SQRT1_2)], 3);
+/** x [..., d] less its mean, over its deviation, times a factor. */
+function standardised(x: Tensor, factor: number): Tensor {
+  return scope(() =>
+    layerNorm(x, fill(x.backend, factor, [x.shape.at(-1) as number], x.dtype), undefined, 1e-12),
+  );
 }
 
 function unbounded(got: string, expected: string): TopKError {

@@ -3,14 +3,14 @@ import {
   add,
   broadcastTo,
   exp,
+  fill,
   log,
   matmul,
   max,
-  mul,
   neg,
   reshape,
-  rsqrt,
-  sum,
+  rmsNorm,
+  scope,
   type Tensor,
 } from '@topk-attention/core';
 
@@ -22,9 +22,11 @@ export function perHead(x: Tensor, weights: Tensor): Tensor {
   return matmul(x, all, { transposeB: true });
 }
 
-/** x [..., d] over its length; zeros stay zeros. */
-export function unit(x: Tensor): Tensor {
-  return mul(x, rsqrt(add(sum(mul(x, x), { axes: [-1], keepDims: true }), 1e-12)));
+/** x [..., d] over its length, times a factor; zeros stay zeros. */
+export function unit(x: Tensor, factor = 1): Tensor {
+  const width = x.shape.at(-1) as number;
+  // Over the root of its mean square, as one operation with its gradient.
+  return scope(() => rmsNorm(x, fill(x.backend, factor * width ** -0.5, [width], x.dtype), 1e-12 / width));
 }
 
 /** log(1 + exp(x)), without overflow. */

@@ -1,5 +1,6 @@
 import {
   cast,
+  custom,
   div,
   dropout,
   eq,
@@ -77,7 +78,7 @@ function attended(
   if (drop === undefined) return linearAttention(query, key, value, options);
   const { leastDenominator, normalise, state, ...rest } = options;
   const plain = { ...rest, normalise: false };
-  const kept = mul(query, keptMoments(query, drop));
+  const kept = withMoments(query, keptMoments(query, drop));
   const sums = linearAttention(kept, key, value, { ...plain, ...(state && { state }) });
   if (normalise === false) return sums;
   const ones = fill(value.backend, 1, [...value.shape.slice(0, 3), 1]);
@@ -86,6 +87,17 @@ function attended(
   const divisor =
     leastDenominator === undefined ? where(eq(total, 0), 1, total) : max(total, leastDenominator);
   return div(sums, divisor);
+}
+
+/** Features times what is kept, which has no gradient: it would take two passes over all features. */
+function withMoments(features: Tensor, moments: Tensor): Tensor {
+  const [kept] = custom(
+    'withMoments',
+    [features],
+    () => ({ outputs: [mul(features, moments)], saved: [moments] }),
+    (ops, [g], [factors]) => [g && ops.mul(g, factors as Tensor)],
+  );
+  return kept as Tensor;
 }
 
 /** [B, heads, 1, F]: 0 for a moment that is dropped. */

@@ -5,7 +5,7 @@ import type { MechanismCall, Run } from '@topk-attention/nn';
  * Pairs of a query and a key, over all examples and heads, that are in memory at a time wherever the backend asks for no
  * more: 64 MiB for a tensor of their scores. Also the most that the backward pass keeps instead of computing them again.
  */
-export const PAIRS_AT_A_TIME: number = 2 ** 24;
+const PAIRS_AT_A_TIME = 2 ** 24;
 
 /** Tensors of a chunk's pairs that are in memory at a time, with gradients: a part of a budget each. */
 const TENSORS_AT_A_TIME = 8;

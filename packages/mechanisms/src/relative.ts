@@ -138,7 +138,7 @@ function featuresOf(call: MechanismCall): { readonly query: Tensor; readonly key
   const { scale = 1 } = call.options;
   requireScale(scale);
   const directions = cast(parameterOf(call.context, 'directions'), 'f32');
-  const of = (x: Tensor): Tensor => exp(sub(perHead(mul(unit(x), Math.sqrt(scale)), directions), scale / 2));
+  const of = (x: Tensor): Tensor => exp(sub(perHead(unit(x, Math.sqrt(scale)), directions), scale / 2));
   return { query: of(cast(call.query, 'f32')), key: shown(call, of(shown(call, call.key))) };
 }
 

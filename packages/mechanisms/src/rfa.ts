@@ -26,7 +26,7 @@ import {
   parameterOf,
 } from '@topk-attention/nn';
 import { byKeyHead, perHead, softplus, unit } from './features.js';
-import { gatedAttention } from './gated-sums.js';
+import { type GatedInputs, gatedAttention } from './gated-sums.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { noPairs } from './refusals.js';
@@ -47,7 +47,7 @@ export interface RfaOptions {
    * key, exp(-2); with a gate 0.001, because gates make weights small.
    */
   readonly floor?: number;
-  /** Tokens per chunk of the sums. Default: planned; with a gate 128. */
+  /** Tokens per chunk of the sums. Default: planned. With a gate the most of a chunk, by default 64. */
   readonly chunk?: number;
   /** Training steps after which `redraw` draws new directions; 0 for never. Default 1, as published. */
   readonly redrawEvery?: number;
@@ -93,16 +93,19 @@ export function rfa(options?: RfaOptions): Mechanism {
     });
   }
   const rows = kernel === 'gaussian' ? features / 2 : features;
+  const waves = sinCos(rows ** -0.5);
   const name = gate ? 'gated random feature' : 'random feature';
 
   const featuresOf = (call: MechanismCall): Features => {
     const keyHeads = call.key.shape[1] as number;
-    const directions = directionsOf(call);
+    // A factor of the features that is one of the directions costs no pass over the features.
+    const isWave = kernel === 'gaussian';
+    const directions = directionsOf(call, isWave ? 1 : rows ** -0.5);
     const mapped = (x: Tensor): Tensor => {
       const projected = perHead(unit(x), directions);
-      if (kernel === 'arc-cosine') return mul(relu(projected), rows ** -0.5);
-      const { sine, cosine } = sinCos(projected);
-      return mul(concat([sine, cosine], 3), rows ** -0.5);
+      if (!isWave) return relu(projected);
+      const { sine, cosine } = waves(projected);
+      return concat([sine, cosine], 3);
     };
     const queryShape = [...call.query.shape.slice(0, 3), features];
     return {
@@ -113,16 +116,8 @@ export function rfa(options?: RfaOptions): Mechanism {
   };
   const settings: LinearSettings = { leastDenominator: floor, ...(chunk !== undefined && { chunk }) };
   const gated = (call: MechanismCall, state?: Tensor) => {
-    const { query, key } = featuresOf(call);
-    const { logs, taken } = gatesOf(call);
-    // The cosine of a hidden key's zeros is 1.
-    const inputs = {
-      query,
-      key: mul(shown(call, key), taken),
-      value: shown(call, call.value),
-      logGates: logs,
-    };
-    return gatedAttention(inputs, { chunk: chunk ?? 128, floor }, state);
+    const inputs = { ...featuresOf(call), value: shown(call, call.value), ...gatesOf(call) };
+    return gatedAttention(inputs, { chunk: chunk ?? 64, floor }, state);
   };
   const attend = (call: MechanismCall): Tensor => {
     if (!gate) return attendLinearly(call, featuresOf(call), settings);
@@ -172,17 +167,17 @@ export function rfa(options?: RfaOptions): Mechanism {
   };
 }
 
-/** [keyValueHeads, r, headDim]: random directions times the learned bandwidth. */
-function directionsOf({ context, options: { scale = 1 } }: MechanismCall): Tensor {
+/** [keyValueHeads, r, headDim]: random directions times the learned bandwidth and a factor. */
+function directionsOf({ context, options: { scale = 1 } }: MechanismCall, factor: number): Tensor {
   requireNumber('rfa', 'scale', scale, 'positive');
   const directions = cast(parameterOf(context, 'directions'), 'f32');
   const bandwidth = cast(parameterOf(context, 'bandwidth'), 'f32');
   const [heads, width] = bandwidth.shape as readonly [number, number];
-  return mul(directions, mul(reshape(bandwidth, [heads, 1, width]), Math.sqrt(scale)));
+  return mul(directions, mul(reshape(bandwidth, [heads, 1, width]), factor * Math.sqrt(scale)));
 }
 
-/** log g, and 1 - g, by which keys are multiplied: [B, keyValueHeads, L, 1]. A hidden token forgets nothing. */
-function gatesOf(call: MechanismCall): { readonly logs: Tensor; readonly taken: Tensor } {
+/** log g, and 1 - g as weights of keys: [B, keyValueHeads, L, 1]. A hidden token adds nothing and forgets nothing. */
+function gatesOf(call: MechanismCall): Pick<GatedInputs, 'logGates' | 'weights'> {
   const { context, input } = call;
   if (input === undefined) {
     throw new TopKError('INVALID_OPTION', 'rfa: a gate needs the input of the layer', {
@@ -196,7 +191,7 @@ function gatesOf(call: MechanismCall): { readonly logs: Tensor; readonly taken: 
   const [batch, length, heads] = logits.shape as readonly [number, number, number];
   const turned = reshape(transpose(logits, [0, 2, 1]), [batch, heads, length, 1]);
   return {
-    logs: shown(call, neg(softplus(neg(turned)))),
-    taken: shown(call, sigmoid(neg(turned))),
+    logGates: shown(call, neg(softplus(neg(turned)))),
+    weights: shown(call, sigmoid(neg(turned))),
   };
 }

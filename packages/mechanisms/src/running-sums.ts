@@ -1,18 +1,55 @@
-import { add, concat, narrow, scope, type Tensor, zeros } from '@topk-attention/core';
+import {
+  add,
+  arange,
+  type Backend,
+  cast,
+  concat,
+  le,
+  matmul,
+  narrow,
+  reshape,
+  scope,
+  sizeOf,
+  type Tensor,
+  zeros,
+} from '@topk-attention/core';
 
-/** x [..., n] -> the sum of each entry and those before it, by doubling distances: n log n. */
+/** Most entries whose sums are one product with a triangle, and those of a block where there are more: choices. */
+const MOST = 256;
+const BLOCK = 64;
+
+/**
+ * x [..., n] -> the sum of each entry and those before it: products with a triangle of ones, of blocks where the row is long.
+ * Some passes over memory, where doubling distances takes several per doubling. For finite x.
+ */
 export function runningSums(x: Tensor): Tensor {
-  const axis = x.rank - 1;
-  const length = x.shape[axis] as number;
-  let current = x.alias();
-  for (let distance = 1; distance < length; distance *= 2) {
-    const next = scope(() => {
-      const blank = zeros(x.backend, [...x.shape.slice(0, axis), distance], x.dtype);
-      const shifted = concat([blank, narrow(current, axis, 0, length - distance)], axis);
-      return add(current, shifted);
-    });
-    current.dispose();
-    current = next;
-  }
-  return current;
+  const shape = x.shape;
+  const length = shape.at(-1) as number;
+  const rows = sizeOf(shape.slice(0, -1));
+  return scope(() => reshape(sumsOfRows(reshape(x, [rows, length])), shape));
+}
+
+function sumsOfRows(x: Tensor): Tensor {
+  const [rows, length] = x.shape as readonly [number, number];
+  if (length <= MOST) return matmul(x, triangle(x.backend, length), { transposeB: true });
+  const blocks = Math.ceil(length / BLOCK);
+  return scope(() => {
+    const blank = zeros(x.backend, [rows, blocks * BLOCK - length], x.dtype);
+    const whole = blank.size === 0 ? x : concat([x, blank], 1);
+    const within = scope(() =>
+      reshape(sumsOfRows(reshape(whole, [rows * blocks, BLOCK])), [rows, blocks, BLOCK]),
+    );
+    const totals = scope(() => sumsOfRows(reshape(narrow(within, 2, BLOCK - 1, 1), [rows, blocks])));
+    const before = concat([zeros(x.backend, [rows, 1], x.dtype), narrow(totals, 1, 0, blocks - 1)], 1);
+    const sums = reshape(add(within, reshape(before, [rows, blocks, 1])), [rows, blocks * BLOCK]);
+    return narrow(sums, 1, 0, length);
+  });
+}
+
+/** f32 [n, n]: 1 where a column is not after its row. */
+function triangle(backend: Backend, n: number): Tensor {
+  return scope(() => {
+    const places = arange(backend, n);
+    return cast(le(reshape(places, [1, n]), reshape(places, [n, 1])), 'f32');
+  });
 }

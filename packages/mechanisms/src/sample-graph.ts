@@ -5,12 +5,11 @@ import {
   concat,
   custom,
   exp,
+  fill,
   gatherRows,
   log,
-  logicalAnd,
   lt,
   max,
-  min,
   mul,
   narrow,
   reshape,
@@ -18,11 +17,13 @@ import {
   sub,
   sum,
   type Tensor,
+  takeAlong,
   tensor,
   transpose,
   where,
 } from '@topk-attention/core';
-import { chunksOf, PAIRS_AT_A_TIME, rowsOfQueries } from './query-chunks.js';
+import { countBelow } from './count-below.js';
+import { chunksOf, pairsAtATime, rowsOfQueries } from './query-chunks.js';
 import { uniformNoise } from './random.js';
 import { runningSums } from './running-sums.js';
 
@@ -38,15 +39,15 @@ export interface EdgeRates {
  * A random graph with those rates: i32 [B, heads, Lq, M], -1 where a slot is unused. As fastRG makes it, query by query: a
  * Poisson number of edges, for each a column by its share, for that a key by its membership. At most M are
  * drawn; a key that is drawn twice is listed twice, which `graphAttention` counts once. It has no gradient. Costs
- * M (C + log Lk) per query; pairs of all queries and keys are never listed.
+ * C + M (log C + log Lk) per query; pairs of all queries and keys are never listed, nor those of slots and columns.
  *
- * @param most shares, of slots and columns, that are compared at a time; any number gives the same graph
+ * @param most slots or shares of queries that are in memory at a time; any number gives the same graph
  */
 export function sampleGraph(
   rates: EdgeRates,
   slots: number,
   seed: number,
-  most: number = PAIRS_AT_A_TIME,
+  most: number = pairsAtATime(rates.query.backend),
 ): Tensor {
   const [graph] = custom(
     'sampleGraph',
@@ -76,7 +77,7 @@ function sampled({ query, key }: EdgeRates, draws: Draws, most: number): Tensor 
       ]),
       keys,
     };
-    const chunks = chunksOf(queries, groups * draws.slots * columns, most);
+    const chunks = chunksOf(queries, groups * Math.max(draws.slots, columns), most);
     const parts = chunks.map((chunk) => {
       query.backend.flush();
       return scope(() => drawnOf(rowsOfQueries(query, chunk), members, draws, chunk.start));
@@ -105,36 +106,24 @@ function drawnOf(
   const noise = (stream: number, extent: number): Tensor =>
     uniformNoise(backend, seed, stream, [batch, heads, queries, extent], first);
 
-  const shares = runningSums(mul(query, totals));
+  const shares = scope(() => runningSums(mul(query, totals)));
   const rate = narrow(shares, 3, columns - 1, 1);
   const drawn = poisson(rate, noise(0, 1), slots);
 
-  // The column of each slot: how many running shares lie below a uniform part of the rate.
-  const below = scope(() => {
-    const part = reshape(mul(noise(1, slots), rate), [batch, heads, queries, slots, 1]);
-    const across = reshape(shares, [batch, heads, queries, 1, columns]);
-    return sum(cast(lt(across, part), 'i32'), { axes: [4] });
+  // The column of each slot: how many running shares, the last one apart, lie below a uniform part of the rate.
+  const column = scope(() => {
+    const parts = scope(() => mul(noise(1, slots), rate));
+    const first = fill(backend, 0, [batch, heads, queries, slots], 'i32');
+    return countBelow((at) => takeAlong(shares, at), parts, first, columns - 1);
   });
-  const column = min(below, columns - 1);
 
   const flat = [batch * heads, queries * slots] as const;
   const start = reshape(mul(column, keys), flat);
-  const look = (at: Tensor): Tensor => reshape(gatherRows(running, at), flat);
-  const target = mul(reshape(noise(2, slots), flat), look(add(start, keys - 1)));
-  let low = mul(start, 0);
-  for (let step = 2 ** Math.ceil(Math.log2(Math.max(2, keys))) / 2; step >= 1; step /= 2) {
-    // The largest number of entries that all lie below the target, by halving.
-    const next = scope(() => {
-      const further = min(add(low, step), keys - 1);
-      const isBelow = lt(look(add(start, sub(further, 1))), target);
-      return where(isBelow, further, low);
-    });
-    low.dispose();
-    low = next;
-  }
-  // The last step: the entry itself may lie below.
-  const own = where(logicalAnd(lt(look(add(start, low)), target), lt(low, keys - 1)), add(low, 1), low);
-  const chosen = reshape(own, [batch, heads, queries, slots]);
+  const look = (at: Tensor): Tensor => scope(() => reshape(gatherRows(running, at), flat));
+  const chosen = scope(() => {
+    const target = scope(() => mul(reshape(noise(2, slots), flat), look(add(start, keys - 1))));
+    return reshape(countBelow(look, target, start, keys - 1), [batch, heads, queries, slots]);
+  });
   return where(lt(reshape(arange(backend, slots), [1, 1, 1, slots]), drawn), chosen, -1);
 }
 
@@ -148,7 +137,14 @@ function poisson(rate: Tensor, noise: Tensor, most: number): Tensor {
     [1, 1, 1, most],
   );
   const constants = tensor(rate.backend, logFactorials, [1, 1, 1, most]);
-  const safe = max(rate, 1e-30);
-  const chances = exp(sub(sub(mul(counts, log(safe)), safe), constants));
-  return sum(cast(lt(runningSums(chances), noise), 'i32'), { axes: [3], keepDims: true });
+  return scope(() => {
+    const chances = scope(() => {
+      const safe = max(rate, 1e-30);
+      const powers = scope(() => sub(mul(counts, log(safe)), safe));
+      return exp(sub(powers, constants));
+    });
+    const below = scope(() => lt(runningSums(chances), noise));
+    chances.dispose();
+    return sum(cast(below, 'i32'), { axes: [3], keepDims: true });
+  });
 }

@@ -2,15 +2,11 @@ import {
   aNumber,
   cast,
   concat,
-  custom,
   fill,
-  gatherRows,
   graphAttention,
   linear,
   matmul,
-  max,
   mean,
-  min,
   mul,
   type OptionKinds,
   readOptions,
@@ -22,7 +18,6 @@ import {
   sum,
   type Tensor,
   where,
-  zeros,
 } from '@topk-attention/core';
 import {
   addLoss,
@@ -34,7 +29,8 @@ import {
 } from '@topk-attention/nn';
 import { perHead } from './features.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
-import { attendListed } from './query-chunks.js';
+import { passedEdges } from './passed-edges.js';
+import { pairsAtATime } from './query-chunks.js';
 import { seedOfCall } from './random.js';
 import { notSoftmax } from './refusals.js';
 import { sampleGraph } from './sample-graph.js';
@@ -65,8 +61,9 @@ const kinds: OptionKinds<SbmOptions> = {
  * memberships are learned. Memberships are sigmoid(mlp(x) C^T) of queries and keys, blocks the softmax over all entries of
  * C C^T; the expected number of edges of a pair is their product. Only listed pairs are computed. Each edge passes the
  * gradient of its weight on to its expected number, clipped to [-1, 1]; the density is an additional loss: collect it with
- * `withLosses`. Memberships of listed keys are gathered for some queries at a time, at most 2^24 numbers over all examples
- * and heads. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
+ * `withLosses`. Slots are drawn, and in the backward pass memberships of listed keys gathered, for some queries at a
+ * time: at most 2^24 numbers over all examples and heads, 2^27 on large devices with WebGPU, fewer with a run's
+ * `budgetBytes`. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
  * `mlp.<i>.weight`, `mlp.<i>.bias`, shared by heads, queries and keys.
  *
  * @throws TopKError INVALID_OPTION, also for training without seeds.
@@ -92,10 +89,11 @@ export function sbm(options?: SbmOptions): Mechanism {
     const { scale, keyLengths } = call.options;
     const rates = edgeRates(call, exploration);
     if (densityPenalty > 0) addLoss(call.context, mul(densityOf(rates), densityPenalty));
-    const graph = sampleGraph(rates, edges, seedOfCall(call, seed));
+    const most = pairsAtATime(call.query.backend, call.context);
+    const graph = sampleGraph(rates, edges, seedOfCall(call, seed), most);
     const wide = (x: Tensor): Tensor => cast(x, 'f32');
     const output = graphAttention(wide(call.query), wide(call.key), wide(call.value), graph, {
-      bias: passedThrough(expectedEdges(rates, graph)),
+      bias: passedEdges({ ...rates.members, graph }, most),
       ...(scale !== undefined && { scale }),
       ...(keyLengths && { keyLengths }),
     });
@@ -140,8 +138,14 @@ interface Rates {
   readonly key: Tensor;
 }
 
-/** Factors of the expected edges. Exported for tests. */
-export function edgeRates(call: MechanismCall, exploration: number): Rates {
+/** Factors of the expected edges, and those of them that have gradients. Exported for tests. */
+export function edgeRates(
+  call: MechanismCall,
+  exploration: number,
+): Rates & {
+  /** Without the last columns, [B, heads, Lq, k] and [B, heads, Lk, k]. */
+  readonly members: Rates;
+} {
   const of = (name: string): Tensor => cast(parameterOf(call.context, name), 'f32');
   const clusters = of('clusters');
   const [heads, count] = clusters.shape as readonly [number, number];
@@ -163,6 +167,8 @@ export function edgeRates(call: MechanismCall, exploration: number): Rates {
   return {
     query: concat([mixed, constant(mixed, exploration)], 3),
     key: visible === undefined ? key : where(visible, key, 0),
+    // A hidden key has no edge.
+    members: { query: mixed, key: own },
   };
 }
 
@@ -171,41 +177,4 @@ function densityOf({ query, key }: Rates): Tensor {
   const pairs = (query.shape[2] as number) * (key.shape[2] as number);
   const products = sum(mul(sum(query, { axes: [2] }), sum(key, { axes: [2] })), { axes: [2] });
   return mul(mean(products), 1 / pairs);
-}
-
-/**
- * The expected edges of the listed pairs, [B, heads, Lq, M]. The memberships of a query's keys are gathered, for some of the
- * queries at a time, and again in the backward pass. Exported for tests.
- *
- * @param most memberships that are gathered at a time
- */
-export function expectedEdges(rates: Rates, graph: Tensor, most?: number): Tensor {
-  return attendListed({ ...rates, graph }, rates.key.shape[3] as number, edgesOf, most);
-}
-
-function edgesOf({ query, key, graph }: Rates & { readonly graph: Tensor }): Tensor {
-  const [batch, heads, queries, columns] = query.shape as readonly [number, number, number, number];
-  const [keys, slots] = [key.shape[2] as number, graph.shape[3] as number];
-  const indices = reshape(graph, [batch * heads, queries * slots]);
-  const listed = reshape(gatherRows(reshape(key, [batch * heads, keys, columns]), indices), [
-    batch * heads * queries,
-    slots,
-    columns,
-  ]);
-  const rows = reshape(query, [batch * heads * queries, 1, columns]);
-  return reshape(matmul(rows, listed, { transposeB: true }), [batch, heads, queries, slots]);
-}
-
-/**
- * Zeros, the logarithms of the edges that are there, with the straight-through gradient: an edge of 1 that multiplies
- * exp(score) has the gradient of its logarithm, which goes on to the expected number of edges, clipped to [-1, 1].
- */
-function passedThrough(expected: Tensor): Tensor {
-  const [bias] = custom(
-    'passedThrough',
-    [expected],
-    () => ({ outputs: [zeros(expected.backend, expected.shape, expected.dtype)], saved: [] }),
-    (_ops, [g]) => [max(min(g as Tensor, 1), -1)],
-  );
-  return bias as Tensor;
 }

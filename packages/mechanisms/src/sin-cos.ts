@@ -1,69 +1,91 @@
 import {
-  add,
-  cast,
   custom,
   elementwiseProgram,
-  fill,
-  lt,
   mapElements,
-  mul,
-  scope,
-  sub,
+  type Operations,
   type Tensor,
   type Term,
   terms,
-  where,
 } from '@topk-attention/core';
 
-/** 1 - v / c0 (1 - v / c1 (...)): the even part of a Taylor series in v = x^2. */
-function series(v: Term, divisors: readonly number[]): ReturnType<typeof terms.sub> {
-  const { mul, sub } = terms;
-  const [first = 1, ...others] = divisors;
-  const inner = mul(v, 1 / first);
-  return others.length === 0 ? sub(1, inner) : sub(1, mul(inner, series(v, others)));
+const { abs, add, choose, mul, neg, sub } = terms;
+
+/** Whole turns that are taken off, each at most once, from the largest on: up to 2,048 turns in all. */
+const TURNS = Array.from({ length: 11 }, (_, at) => 2 ** (10 - at));
+
+/** The first coefficients of the Taylor series of cos(z) and of sin(z) / z in z^2. */
+const COSINE = coefficients(9, 0);
+const SINE = coefficients(8, 1);
+
+function coefficients(count: number, first: 0 | 1): readonly number[] {
+  const made = [1];
+  for (let at = 1; at < count; at++) {
+    const n = 2 * at + first;
+    made.push(-(made[at - 1] as number) / (n * (n - 1)));
+  }
+  return made;
 }
 
-/** Sine and cosine of 2 pi r for |r| <= 1/2: the series at a quarter of the angle, then doubled twice. */
-const turns = elementwiseProgram({ inputs: ['r'] }, ({ r }) => {
-  const { mul, sub } = terms;
-  const quarter = mul(r, Math.PI / 2);
-  const square = mul(quarter, quarter);
-  const sine = mul(quarter, series(square, [6, 20, 42, 72, 110, 156, 210]));
-  const cosine = series(square, [2, 12, 30, 56, 90, 132, 182, 240]);
-  const double = (s: Term, c: Term) => ({ s: mul(mul(s, 2), c), c: sub(1, mul(mul(s, s), 2)) });
-  const half = double(sine, cosine);
-  const { s, c } = double(half.s, half.c);
-  return { sine: s, cosine: c };
-});
+function polynomial(v: Term, coefs: readonly number[]): Term {
+  return coefs.slice(0, -1).reduceRight<Term>((sum, one) => add(mul(v, sum), one), coefs.at(-1) as number);
+}
+
+/** x / (2 pi) less the nearest whole number, for x >= 0. There is no operation that rounds; every difference is exact. */
+function partOfTurn(x: Term): Term {
+  const left = TURNS.reduce<Term>(
+    (rest, turns) => {
+      const less = sub(rest, turns);
+      return choose(less, less, rest);
+    },
+    mul(x, 1 / (2 * Math.PI)),
+  );
+  return choose(sub(left, 0.5), sub(left, 1), left);
+}
 
 export interface SinCos {
   readonly sine: Tensor;
   readonly cosine: Tensor;
 }
 
-/** Sine and cosine of x, f32, in radians: backends have neither. For |x| up to about 1e4, with x's own relative error. */
-export function sinCos(x: Tensor): SinCos {
-  const [sine, cosine] = custom(
-    'sinCos',
-    [x],
-    () => {
-      const made = scope(() => {
-        const whole = mul(x, 1 / (2 * Math.PI));
-        // Casts cut towards zero.
-        const nearest = cast(
-          cast(add(whole, where(lt(whole, 0), fill(x.backend, -0.5, [1]), 0.5)), 'i32'),
-          'f32',
-        );
-        return mapElements(turns, { r: sub(whole, nearest) });
-      });
-      const pair = [made.sine, made.cosine] as const;
-      return { outputs: pair, saved: pair };
-    },
-    (ops, [dSine, dCosine], [s, c]) => {
-      const parts = [dSine && ops.mul(dSine, c as Tensor), dCosine && ops.neg(ops.mul(dCosine, s as Tensor))];
-      const given = parts.filter((one) => one !== undefined);
-      return [given.length === 2 ? ops.add(given[0] as Tensor, given[1] as Tensor) : given[0]];
-    },
-  );
-  return { sine: sine as Tensor, cosine: cosine as Tensor };
+/**
+ * A function that gives `amplitude` times the sine and cosine of x, f32, in radians: backends have neither. For |x| up to
+ * 1e4, with x's own relative error; not finite for infinities. One pass over memory where a backend runs programs in one, and one
+ * in the backward pass.
+ */
+export function sinCos(amplitude = 1): (x: Tensor) => SinCos {
+  const value = elementwiseProgram({ inputs: ['x'] }, ({ x }) => {
+    // The series at a quarter of the angle, then doubled twice.
+    const quarter = mul(partOfTurn(abs(x)), Math.PI / 2);
+    const square = mul(quarter, quarter);
+    const double = (s: Term, c: Term) => ({ s: mul(mul(s, 2), c), c: sub(1, mul(mul(s, s), 2)) });
+    const half = double(mul(quarter, polynomial(square, SINE)), polynomial(square, COSINE));
+    const { s, c } = double(half.s, half.c);
+    const sine = mul(s, amplitude);
+    return { sine: choose(x, sine, neg(sine)), cosine: mul(c, amplitude) };
+  });
+  return (x) => {
+    const [sine, cosine] = custom(
+      'sinCos',
+      [x],
+      () => {
+        const made = mapElements(value, { x });
+        const pair = [made.sine, made.cosine] as const;
+        return { outputs: pair, saved: pair };
+      },
+      (ops, [dSine, dCosine], [s, c]) => {
+        const given = (one: Tensor | undefined): Tensor => one ?? zerosLike(ops, s as Tensor);
+        const inputs = { s: s as Tensor, c: c as Tensor, ds: given(dSine), dc: given(dCosine) };
+        return [mapElements(gradient, inputs).dx];
+      },
+    );
+    return { sine: sine as Tensor, cosine: cosine as Tensor };
+  };
+}
+
+const gradient = elementwiseProgram({ inputs: ['s', 'c', 'ds', 'dc'] }, ({ s, c, ds, dc }) => ({
+  dx: sub(mul(ds, c), mul(dc, s)),
+}));
+
+function zerosLike(ops: Operations, { backend, shape, dtype }: Tensor): Tensor {
+  return ops.zeros(backend, shape, dtype);
 }

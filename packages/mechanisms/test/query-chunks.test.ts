@@ -3,6 +3,7 @@ import {
   type Backend,
   type DeviceLimits,
   dryBackend,
+  matmul,
   mul,
   pullback,
   sum,
@@ -28,11 +29,11 @@ import { attendAll } from '../src/entmax.js';
 import { entmaxOverGraph } from '../src/graph.js';
 import { graphCounts } from '../src/graph-quality.js';
 import { entmaxAttention, fastmax, sbm, sparsefinder } from '../src/index.js';
+import { passedEdges } from '../src/passed-edges.js';
 import { predictedGraph } from '../src/predicted-graph.js';
 import { drawnPairs } from '../src/predictor-loss.js';
 import { attendInChunks, chunksOf, pairsAtATime } from '../src/query-chunks.js';
 import { sampleGraph } from '../src/sample-graph.js';
-import { expectedEdges } from '../src/sbm.js';
 import { backend } from './support/goldens.js';
 import { expectClose } from './support/laws.js';
 import { randomNumbers, randomTensor } from './support/random.js';
@@ -295,17 +296,40 @@ describe('graphs in chunks are those of all queries', () => {
     await expectSame(tensors, run, 3 * batch * heads * 4 * width);
   });
 
-  test('a sampled graph, and the expected edges of its pairs', async () => {
+  test('a sampled graph, and the gradients of its expected edges', async () => {
     const squares = (x: Tensor): Tensor => mul(x, x);
     const rates = {
       query: squares(randomTensor(backend, 18, batch, heads, queries, 5)),
       key: squares(randomTensor(backend, 19, batch, heads, keys, 5)),
     };
-    const most = 3 * batch * heads * 3 * 5;
     const graph = sampleGraph(rates, 3, 6);
-    await expectClose(sampleGraph(rates, 3, 6, most), graph, 12);
-    expect(new Set(await graph.data()).size).toBeGreaterThan(5);
-    await expectSame(rates, (of, size) => expectedEdges(of as typeof rates, graph, size), most);
+    for (const most of [1, 3 * batch * heads * 5]) {
+      await expectClose(sampleGraph(rates, 3, 6, most), graph, 12);
+    }
+    const indices = Array.from(await graph.data());
+    expect(new Set(indices).size).toBeGreaterThan(5);
+    expect(indices).toContain(-1);
+    // The edges' weights are clipped; unused slots have none.
+    const weights = mul(randomTensor(backend, 20, batch, heads, queries, 3), 2);
+    const passed = valueAndGrad((of: typeof rates, most?: number) =>
+      sum(mul(passedEdges({ ...of, graph }, most), weights)),
+    );
+    // Of all pairs: a key that is listed twice has two weights.
+    const ofPairs = new Float64Array(batch * heads * queries * keys);
+    for (const [at, weight] of Array.from(await weights.data(), Number).entries()) {
+      const place = Math.floor(at / 3) * keys + (indices[at] as number);
+      if (indices[at] !== -1) ofPairs[place] = (ofPairs[place] as number) + Math.max(-1, Math.min(1, weight));
+    }
+    const { gradients: wanted } = valueAndGrad((of: typeof rates) => {
+      const edges = matmul(of.query, of.key, { transposeB: true });
+      return sum(mul(edges, tensor(backend, ofPairs, edges.shape)));
+    })(rates);
+    // All at once; one query; three queries of one head; two heads.
+    for (const most of [undefined, 1, 3 * 3 * 5, 2 * queries * 3 * 5]) {
+      const { gradients, value } = passed(rates, most);
+      expect((await value.data())[0]).toBe(0);
+      for (const role of ['query', 'key'] as const) await expectClose(gradients[role], wanted[role], 10);
+    }
   });
 });
 
@@ -340,9 +364,9 @@ describe('memory', () => {
       number,
       number,
     ];
-    // From the length on at which chunks are full. Scores of all pairs are 2 GiB each at 16,384 tokens.
+    // From the length on at which chunks are full; the shortest text of SBM takes less than its chunks. Scores of all pairs are 2 GiB each at 16,384 tokens.
     expect(middle - short).toBeLessThan(150);
-    expect(long - middle).toBeLessThan(2.1 * Math.max(middle - short, 20));
+    expect(long - middle).toBeLessThan(2.2 * Math.max(middle - short, 20));
     expect(long).toBeLessThan(700);
   });
 
@@ -358,6 +382,12 @@ describe('memory', () => {
     ];
     expect(more - less).toBeLessThan(128);
     expect(more - less).toBeGreaterThan(50);
+  });
+
+  test('a budget bounds the memberships that SBM gathers', () => {
+    const mechanism = sbm({ edges: 128 });
+    // Two tensors of 2^24 numbers, and of 2^19.
+    expect(peakOf(mechanism, 4096) - peakOf(mechanism, 4096, 2 ** 24)).toBeGreaterThan(40);
   });
 
   test('a large chunk is not kept for the backward pass', () => {

@@ -7,7 +7,7 @@ import { backend } from './support/goldens.js';
 const angles = Float64Array.from({ length: 2001 }, (_, at) => (at - 1000) * 0.0371);
 
 test('sine and cosine, to 1e-13', async () => {
-  const { sine, cosine } = sinCos(tensor(backend, angles));
+  const { sine, cosine } = sinCos()(tensor(backend, angles));
   const [s, c] = await Promise.all([sine.data(), cosine.data()]);
   for (const [at, angle] of angles.entries()) {
     expect(Math.abs((s[at] as number) - Math.sin(angle))).toBeLessThan(1e-13);
@@ -17,7 +17,7 @@ test('sine and cosine, to 1e-13', async () => {
 
 test('in f32, to a few units of the last place of the angle', async () => {
   const x = tensor(createReferenceBackend(), angles);
-  const { sine } = sinCos(x);
+  const { sine } = sinCos()(x);
   const [s, stored] = await Promise.all([sine.data(), x.data()]);
   for (const [at, angle] of stored.entries()) {
     expect(Math.abs((s[at] as number) - Math.sin(angle))).toBeLessThan(1e-6 + 3e-7 * Math.abs(angle));
@@ -27,11 +27,49 @@ test('in f32, to a few units of the last place of the angle', async () => {
 test('their gradients are each other', async () => {
   const x = tensor(backend, angles);
   const { gradients } = valueAndGrad((of: Tensor) => {
-    const { sine, cosine } = sinCos(of);
+    const { sine, cosine } = sinCos(0.5)(of);
     return sum(add(sine, cosine));
   })(x);
   const g = await gradients.data();
   for (const [at, angle] of angles.entries()) {
-    expect(g[at]).toBeCloseTo(Math.cos(angle) - Math.sin(angle), 12);
+    expect(g[at]).toBeCloseTo((Math.cos(angle) - Math.sin(angle)) / 2, 12);
+  }
+});
+
+test.each([1, -1])('with an amplitude, and to the end of their range: a sign of %i', async (sign) => {
+  const far = Float64Array.from({ length: 1000 }, (_, at) => sign * (at * 10.01 + 1e-9 * at));
+  const { sine, cosine } = sinCos(3)(tensor(backend, far));
+  const [s, c] = await Promise.all([sine.data(), cosine.data()]);
+  for (const [at, angle] of far.entries()) {
+    // The angle's own rounding.
+    const tolerance = 1e-12 + 1e-15 * Math.abs(angle);
+    expect(Math.abs((s[at] as number) - 3 * Math.sin(angle))).toBeLessThan(tolerance);
+    expect(Math.abs((c[at] as number) - 3 * Math.cos(angle))).toBeLessThan(tolerance);
+  }
+});
+
+test('small angles keep their digits in f32', async () => {
+  const x = tensor(createReferenceBackend(), [1e-30, -1e-12, 3e-7, -2e-4]);
+  const [s, stored] = await Promise.all([sinCos()(x).sine.data(), x.data()]);
+  for (const [at, angle] of stored.entries()) {
+    expect(Math.abs((s[at] as number) / Math.sin(angle) - 1)).toBeLessThan(5e-7);
+  }
+});
+
+test('of infinities and NaN nothing is finite', async () => {
+  const x = tensor(backend, [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN]);
+  const { sine, cosine } = sinCos()(x);
+  for (const one of [sine, cosine]) expect(Array.from(await one.data()).some(Number.isFinite)).toBe(false);
+});
+
+test('the gradient of one of them alone', async () => {
+  const x = tensor(backend, angles);
+  for (const [name, slope] of [
+    ['sine', Math.cos],
+    ['cosine', (angle: number) => -Math.sin(angle)],
+  ] as const) {
+    const { gradients } = valueAndGrad((of: Tensor) => sum(sinCos()(of)[name]))(x);
+    const g = await gradients.data();
+    for (const [at, angle] of angles.entries()) expect(g[at]).toBeCloseTo(slope(angle), 12);
   }
 });

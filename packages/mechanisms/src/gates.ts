@@ -1,0 +1,86 @@
+import {
+  arange,
+  type Backend,
+  cast,
+  custom,
+  exp,
+  le,
+  lt,
+  matmul,
+  mul,
+  reshape,
+  scope,
+  sub,
+  type Tensor,
+  where,
+} from '@topk-attention/core';
+
+/** bool [rows, columns]: where column < row, for rows that count from `from`. */
+function isBefore(backend: Backend, rows: number, columns: number, from = 0): Tensor {
+  return scope(() =>
+    lt(reshape(arange(backend, columns), [1, columns]), reshape(arange(backend, rows, from), [rows, 1])),
+  );
+}
+
+/** bool [n, n]: where a token sees another one, itself and those before it. */
+function isSeen(backend: Backend, n: number): Tensor {
+  return scope(() => {
+    const places = arange(backend, n);
+    return le(reshape(places, [1, n]), reshape(places, [n, 1]));
+  });
+}
+
+/** [N, n] -> the sums of each entry and those before it, in one product. Of a chunk: they lose digits with the length. */
+export function sumsWithin(logGates: Tensor): Tensor {
+  const seen = scope(() => cast(isSeen(logGates.backend, logGates.shape[1] as number), logGates.dtype));
+  return matmul(logGates, seen, { transposeB: true });
+}
+
+/**
+ * Products of gates between chunks, [N, n + 1 - from, n]: of the entries after e and before p, for p from `from` to n; 0 where
+ * e is not before p. Each is a sum of logarithms of one sign: differences of running totals would lose digits with the
+ * number of chunks.
+ *
+ * @param logGates of the entries, [N, n], at most 0
+ */
+export function fadesBetween(logGates: Tensor, from: number): Tensor {
+  const [groups, count] = logGates.shape as readonly [number, number];
+  const { backend, dtype } = logGates;
+  return scope(() => {
+    const before = isBefore(backend, count + 1 - from, count, from);
+    const gates = where(before, reshape(logGates, [groups, 1, count]), 0);
+    const after = cast(isBefore(backend, count, count), dtype);
+    return exp(where(before, matmul(gates, after), Number.NEGATIVE_INFINITY));
+  });
+}
+
+/**
+ * Pairs [N, g, n, n] times the gates after key j up to query i, 0 for later keys. One operation: of what it makes, the
+ * result and the gates alone are kept for its gradient.
+ *
+ * @param totals running sums of the logarithms of gates, [N, n]
+ */
+export function fadedPairs(pairs: Tensor, totals: Tensor): Tensor {
+  const [chunks, size] = totals.shape as readonly [number, number];
+  const [faded] = custom(
+    'fadedPairs',
+    [pairs, totals],
+    () => {
+      const gates = scope(() => {
+        const between = sub(reshape(totals, [chunks, size, 1]), reshape(totals, [chunks, 1, size]));
+        const seen = isSeen(totals.backend, size);
+        return reshape(exp(where(seen, between, Number.NEGATIVE_INFINITY)), [chunks, 1, size, size]);
+      });
+      const made = mul(pairs, gates);
+      return { outputs: [made], saved: [made, gates] };
+    },
+    (ops, [g], [made, gates]) => {
+      if (g === undefined) return [];
+      // The gradient of the logarithm of a pair's gate: its query's total less its key's.
+      const ofPairs = ops.mul(g, made as Tensor);
+      const ofTotals = ops.sub(ops.sum(ofPairs, { axes: [1, 3] }), ops.sum(ofPairs, { axes: [1, 2] }));
+      return [ops.mul(g, gates as Tensor), ofTotals];
+    },
+  );
+  return faded as Tensor;
+}
