@@ -47,7 +47,7 @@ export interface RfaOptions {
    * key, exp(-2); with a gate 0.001, because gates make weights small.
    */
   readonly floor?: number;
-  /** Tokens per chunk of the sums. Default: planned. With a gate the most of a chunk, by default 64. */
+  /** Tokens per chunk of the sums. Default: planned. With a gate at most so many, by default 64. */
   readonly chunk?: number;
   /** Training steps after which `redraw` draws new directions; 0 for never. Default 1, as published. */
   readonly redrawEvery?: number;
