@@ -1,7 +1,9 @@
+import { explainFeedForward } from '@topk-attention/core';
 import type { ChosenFeedForward } from '@topk-attention/core/backend';
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { expect } from 'vitest';
+import { createWebGpuBackend } from '../../src/create.js';
 import { recordBackward } from '../../src/feed-forward/backward.js';
 import { recordForward } from '../../src/feed-forward/forward.js';
 import {
@@ -77,3 +79,12 @@ optional(
     destroy();
   },
 );
+
+optional('feed-forward: large weights do not make chunks small', softwareGpuAvailability(), async () => {
+  const backend = await createWebGpuBackend({ onWarning: () => {} });
+  const sizes = { tokens: 262_144, inputDim: 768, hidden: 65_536, outputDim: 768, gated: false };
+  const options = { k: 512, activation: 'relu', training: true } as const;
+  const { backward } = explainFeedForward(backend, { ...sizes, biasIn: false, biasOut: false }, options);
+  expect(backward?.plan?.tokenChunk).toBeGreaterThanOrEqual(1024);
+  await backend.dispose();
+});

@@ -6,7 +6,8 @@ import { formatBytes } from './format.js';
 
 /**
  * The largest chunk that fits and keeps its scratch within planning's target, starting from the path's preferred chunk
- * if it has one.
+ * if it has one. Where what all chunks share is larger than the target, a chunk may take as much again: smaller ones
+ * would save little, and take most of their time to start.
  *
  * @internal
  */
@@ -16,9 +17,12 @@ export function largestChunk(
   fits: (chunk: number) => boolean,
 ): number {
   const preferred = path.preferredChunk;
+  const [ofOne, ofTwo] = [path.scratchBytes(1), path.scratchBytes(2)];
+  const shared = ofOne - (ofTwo - ofOne);
+  const target = Math.max(targetBytes, 2 * shared);
   let chunk = preferred ?? most;
   // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
-  while (preferred === undefined && chunk > least && path.scratchBytes(chunk) > targetBytes)
+  while (preferred === undefined && chunk > least && path.scratchBytes(chunk) > target)
     chunk = halve(chunk, least);
   // If each chunk has a cost of its own, the smallest chunk does not need the least.
   const gains = (smaller: number): boolean =>

@@ -6,6 +6,7 @@ import {
   type FeedForwardRequest,
   planAttention,
   planFeedForward,
+  planFeedForwardBackward,
   printPlan,
   TopKError,
 } from '../../src/index.js';
@@ -136,6 +137,18 @@ describe('planFeedForward', () => {
     expect(plan.chunks).toBe(4096 / plan.tokenChunk);
     expect(plan.bytes.saved).toBe(0);
     expect(planFeedForward(layer, limits, { saves: true }).bytes.saved).toBe(4096 * 256 * 8);
+  });
+
+  test('what all chunks share does not make them small; a budget does', () => {
+    const path = { scratchBytes: (chunk: number) => 2 ** 30 + 2 ** 12 * chunk };
+    const plan = planFeedForwardBackward(layer, limits, { path });
+    expect(plan).toMatchObject({ tokenChunk: 4096, chunks: 1 });
+    const { output } = plan.bytes;
+    const budgetBytes = output + plan.bytes.saved + path.scratchBytes(500);
+    expect(planFeedForwardBackward(layer, limits, { path, budgetBytes }).tokenChunk).toBe(256);
+    // A chunk takes at most as much again.
+    const heavy = { scratchBytes: (chunk: number) => 2 ** 30 + 2 ** 20 * chunk };
+    expect(planFeedForwardBackward(layer, limits, { path: heavy }).tokenChunk).toBe(1024);
   });
 
   test('gather only where the kept rows cost less than the whole product', () => {
