@@ -4,7 +4,7 @@ import * as ops from '../ops/index.js';
 import { describeValue } from '../tensor/describe-value.js';
 import { scope } from '../tensor/scope.js';
 import { scopeKeeping } from '../tensor/scope-stack.js';
-import { type RerunEntry, Tape, withTape } from '../tensor/tape.js';
+import { type RerunEntry, Tape, type TapeEntry, withTape } from '../tensor/tape.js';
 import { Tensor, type Value } from '../tensor/tensor.js';
 import { leavesOf, mapTree, type Tree } from '../tensor/tree.js';
 
@@ -181,7 +181,7 @@ function walk(tape: Tape, sums: GradientSums, isLast: boolean): void {
     const arrived = entry.outputs.map((output) => sums.of(output));
     if (arrived.some((one) => one !== undefined)) {
       if ('rerun' in entry) rerun(entry, sums);
-      else propagate(entry.inputs, tape, () => entry.backward(ops, arrived, entry.saved), sums);
+      else propagate(entry, arrived, tape, sums);
       for (const output of entry.outputs) sums.drop(output);
     }
     if (isLast) for (const one of entry.saved) one.dispose();
@@ -228,15 +228,19 @@ export function requireFunction(where: string, f: unknown): void {
 }
 
 function propagate(
-  inputs: readonly Value[],
+  { inputs, backward, saved }: TapeEntry,
+  arrived: readonly (Tensor | undefined)[],
   tape: Tape,
-  rule: () => readonly (Tensor | undefined)[],
   sums: GradientSums,
 ): void {
-  const gradients = scopeKeeping(rule, (made) => made.filter((one) => one instanceof Tensor));
-  gradients.forEach((g, index) => {
-    const input = inputs[index];
-    if (g !== undefined && input !== undefined && tape.tracks(input)) sums.add(input, g);
+  const wanted = inputs.map((input) => tape.tracks(input));
+  const gradients = scopeKeeping(
+    () => backward(ops, arrived, saved, wanted),
+    (made) => made.filter((one) => one instanceof Tensor),
+  );
+  inputs.forEach((input, index) => {
+    const g = gradients[index];
+    if (g !== undefined && wanted[index]) sums.add(input, g);
   });
   for (const g of gradients) g?.dispose();
 }

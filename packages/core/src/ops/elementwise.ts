@@ -52,19 +52,25 @@ export const tanh = (x: Tensor): Tensor => unary('tanh', x);
 export const erf = (x: Tensor): Tensor => unary('erf', x);
 export const sigmoid = (x: Tensor): Tensor => unary('sigmoid', x);
 
-type BinaryGradient = (ops: Operations, g: Tensor, a: Tensor, b: Tensor) => readonly [Tensor, Tensor];
+/** Those of both operands, made when asked for. */
+type BinaryGradient = (
+  ops: Operations,
+  g: Tensor,
+  a: Tensor,
+  b: Tensor,
+) => readonly [left: () => Tensor, right: () => Tensor];
 
 const binaryGradients: { readonly [op in BinaryOp]: BinaryGradient } = {
-  add: (_ops, g) => [g, g],
-  sub: (ops, g) => [g, ops.neg(g)],
-  mul: (ops, g, a, b) => [ops.mul(g, b), ops.mul(g, a)],
+  add: (_ops, g) => [() => g, () => g],
+  sub: (ops, g) => [() => g, () => ops.neg(g)],
+  mul: (ops, g, a, b) => [() => ops.mul(g, b), () => ops.mul(g, a)],
   div: (ops, g, a, b) => {
     const scaled = ops.div(g, b);
-    return [scaled, ops.neg(ops.mul(scaled, ops.div(a, b)))];
+    return [() => scaled, () => ops.neg(ops.mul(scaled, ops.div(a, b)))];
   },
   // If the operands are equal, the gradient goes to the first.
-  min: (ops, g, a, b) => [ops.where(ops.le(a, b), g, 0), ops.where(ops.lt(b, a), g, 0)],
-  max: (ops, g, a, b) => [ops.where(ops.le(b, a), g, 0), ops.where(ops.lt(a, b), g, 0)],
+  min: (ops, g, a, b) => [() => ops.where(ops.le(a, b), g, 0), () => ops.where(ops.lt(b, a), g, 0)],
+  max: (ops, g, a, b) => [() => ops.where(ops.le(b, a), g, 0), () => ops.where(ops.lt(a, b), g, 0)],
 };
 
 function binary(op: BinaryOp, left: Operand, right: Operand): Tensor {
@@ -85,10 +91,13 @@ function binary(op: BinaryOp, left: Operand, right: Operand): Tensor {
       (backend, x, z) => [backend.binary(op, x, z)],
       {
         save: () => (isLinear ? [] : [a, b]),
-        backward: (ops, [g], [x, z]) =>
+        backward: (ops, [g], [x, z], [ofLeft, ofRight]) =>
           scope(() => {
-            const [dx, dz] = binaryGradients[op](ops, g as Tensor, x as Tensor, z as Tensor);
-            return [ops.sumTo(dx, a.shape), ops.sumTo(dz, b.shape)];
+            const [left, right] = binaryGradients[op](ops, g as Tensor, x as Tensor, z as Tensor);
+            return [
+              ofLeft ? ops.sumTo(left(), a.shape) : undefined,
+              ofRight ? ops.sumTo(right(), b.shape) : undefined,
+            ];
           }),
       },
     );
@@ -150,10 +159,10 @@ export function where(condition: Tensor, left: Operand, right: Operand): Tensor 
       (backend, c, x, z) => [backend.where(c, x, z)],
       {
         save: () => [condition],
-        backward: (ops, [g], [c]) => [
+        backward: (ops, [g], [c], [, ofLeft, ofRight]) => [
           undefined,
-          scope(() => ops.sumTo(ops.where(c as Tensor, g as Tensor, 0), a.shape)),
-          scope(() => ops.sumTo(ops.where(c as Tensor, 0, g as Tensor), b.shape)),
+          ofLeft ? scope(() => ops.sumTo(ops.where(c as Tensor, g as Tensor, 0), a.shape)) : undefined,
+          ofRight ? scope(() => ops.sumTo(ops.where(c as Tensor, 0, g as Tensor), b.shape)) : undefined,
         ],
       },
     );

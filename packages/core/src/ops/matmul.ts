@@ -38,8 +38,8 @@ export function matmul(a: Tensor, b: Tensor, options?: MatmulOptions): Tensor {
     (backend, x, z) => [backend.matmul(x, z, transposeA, transposeB)],
     {
       save: () => [a, b],
-      backward: (ops, [g], [x, z]) =>
-        matmulGradients(ops, g as Tensor, x as Tensor, z as Tensor, transposeA, transposeB),
+      backward: (ops, [g], [x, z], wanted) =>
+        matmulGradients(ops, g as Tensor, x as Tensor, z as Tensor, transposeA, transposeB, wanted),
     },
   );
   return y as Tensor;
@@ -53,16 +53,15 @@ function matmulGradients(
   b: Tensor,
   tA: boolean,
   tB: boolean,
-): readonly Tensor[] {
+  [ofA, ofB]: readonly boolean[],
+): readonly (Tensor | undefined)[] {
+  const left = (): Tensor =>
+    tA ? ops.matmul(b, g, { transposeA: tB, transposeB: true }) : ops.matmul(g, b, { transposeB: !tB });
+  const right = (): Tensor =>
+    tB ? ops.matmul(g, a, { transposeA: true, transposeB: tA }) : ops.matmul(a, g, { transposeA: !tA });
   return scope(() => [
-    ops.sumTo(
-      tA ? ops.matmul(b, g, { transposeA: tB, transposeB: true }) : ops.matmul(g, b, { transposeB: !tB }),
-      a.shape,
-    ),
-    ops.sumTo(
-      tB ? ops.matmul(g, a, { transposeA: true, transposeB: tA }) : ops.matmul(a, g, { transposeA: !tA }),
-      b.shape,
-    ),
+    ofA ? ops.sumTo(left(), a.shape) : undefined,
+    ofB ? ops.sumTo(right(), b.shape) : undefined,
   ]);
 }
 

@@ -1,11 +1,15 @@
 import type { Operations } from './operations.js';
 import type { Tensor, Value } from './tensor.js';
 
-/** The gradients of one op: from cotangents of its outputs (undefined: none arrived) to those of its inputs. */
+/**
+ * The gradients of one op: from cotangents of its outputs (undefined: none arrived) to those of its inputs. `wanted` says which
+ * inputs a tape follows: the others' gradients are not used, and a rule may leave them out.
+ */
 export type BackwardRule = (
   ops: Operations,
   cotangents: readonly (Tensor | undefined)[],
   saved: readonly Tensor[],
+  wanted: readonly boolean[],
 ) => readonly (Tensor | undefined)[];
 
 export interface TapeEntry {
