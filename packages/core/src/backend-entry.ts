@@ -27,7 +27,7 @@ export {
 } from './contract/dropout.js';
 export { bytesPerElement, type DType, isFloat, type TensorData } from './contract/dtype.js';
 export type * from './contract/elementwise.js';
-export type * from './contract/entmax.js';
+export * from './contract/entmax.js';
 export {
   type CoreErrorCode,
   type ErrorCode,

@@ -28,18 +28,9 @@ import {
   type EntmaxInputs,
   type EntmaxOutputs,
   type EntmaxRequest,
+  entmaxSteps,
   runOperation,
 } from '@topk-attention/core/backend';
-
-/**
- * Newton's steps for rows of n entries. The length of the part above tau is convex in tau: a step that leaves the share r of
- * the slope leaves at most 1 - r of what the length is above 1. The slope lies between 1 and the root of n, so that it can
- * be halved log2(n) / 2 times; then right digits double. Of rows with 16,384 entries the worst that a search found need 9
- * steps to be right in f32, with 1,024 entries 7, and with 128 entries 6: there are two more.
- */
-function stepsOf(entries: number): number {
-  return 4 + Math.ceil(Math.log2(Math.max(1, entries)) / 2);
-}
 
 const rows = { axes: [-1], keepDims: true } as const;
 const bytesOf = ({ shape }: EntmaxRequest): number => 4 * sizeOf(shape);
@@ -184,7 +175,7 @@ function halvesBelowLargest(scores: Tensor): Tensor {
 /** tau of each row [..., 1]. The largest entry is 0, so that tau is at least -1. */
 function thresholdOf(halves: Tensor): Tensor {
   let threshold = fill(halves.backend, -1, [...halves.shape.slice(0, -1), 1], halves.dtype);
-  for (let step = stepsOf(halves.shape.at(-1) as number); step > 0; step--) {
+  for (let step = entmaxSteps(halves.shape.at(-1) as number); step > 0; step--) {
     const next = scope(() => {
       const part = partAbove(halves, threshold);
       const total = sum(part, rows);

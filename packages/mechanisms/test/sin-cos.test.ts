@@ -56,6 +56,13 @@ test('small angles keep their digits in f32', async () => {
   }
 });
 
+test('numbers beyond their range give waves of none', async () => {
+  const x = tensor(createReferenceBackend(), [1.4e4, -2e4, 1e9, -3e38]);
+  const { sine, cosine } = sinCos(2)(x);
+  expect(Array.from(await sine.data(), Math.abs)).toEqual([0, 0, 0, 0]);
+  expect(Array.from(await cosine.data())).toEqual([2, 2, 2, 2]);
+});
+
 test('of infinities and NaN nothing is finite', async () => {
   const x = tensor(backend, [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN]);
   const { sine, cosine } = sinCos()(x);

@@ -1,11 +1,12 @@
 import type { DType, Shape } from '@topk-attention/core';
-import type {
-  EntmaxGradientInputs,
-  EntmaxGradients,
-  EntmaxInputs,
-  EntmaxOutputs,
-  EntmaxRequest,
-  FusedOperation,
+import {
+  type EntmaxGradientInputs,
+  type EntmaxGradients,
+  type EntmaxInputs,
+  type EntmaxOutputs,
+  type EntmaxRequest,
+  entmaxSteps,
+  type FusedOperation,
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
 import type { Stream } from '../runtime/stream.js';
@@ -55,7 +56,7 @@ export function entmaxes(
         run({ scores, visible }) {
           const weights = allocate(request.shape, 'f32');
           forwardKernel({ ...layout, mask: mask?.kind ?? 'none' }).launch(stream, {
-            uniforms: { rows, width, steps: stepsOf(width), ...placesOf(mask) },
+            uniforms: { rows, width, steps: entmaxSteps(width), ...placesOf(mask) },
             buffers: { scores: scores.span, visible: visible?.span, out: weights.span },
             workgroups: { invocations: rows * layout.lanes },
           });
@@ -102,11 +103,6 @@ function refusalsOf({ shape, visible }: EntmaxRequest, { bindingBytes }: DeviceF
   return 4 * Math.max(rows * width, seen) > bindingBytes
     ? [`a tensor exceeds a binding of ${bindingBytes} bytes`]
     : [];
-}
-
-/** Newton's bound for rows of n entries, as the composed version has it. */
-function stepsOf(entries: number): number {
-  return 4 + Math.ceil(Math.log2(entries) / 2);
 }
 
 interface Layout {
