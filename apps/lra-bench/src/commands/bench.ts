@@ -53,9 +53,11 @@ type BenchOptions = BackendOptions & {
   out?: string;
 };
 
+type BenchCommand = Command<[], BenchOptions>;
+
 /** `bench`: time and memory against length. */
 export function benchCommand(io: Io, host: Host): CommandUnknownOpts {
-  const command: Command<[], BenchOptions> = backendCommand('bench')
+  const command: BenchCommand = backendCommand('bench')
     .summary('time and memory: the four studies of the paper')
     .description(
       'Time and memory of attention, feed-forward layers and a whole model, as the paper studied them.',
@@ -85,10 +87,11 @@ export function benchCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--most <SECONDS>', 'a way stops at the size after which a pass took longer', wholeNumber, 60)
     .option('--out <FILE>', 'write the measurements as JSON, for report --bench')
     .addHelpText('after', notes);
-  return command.action(async (options) => benchAll(options, io, host));
+  return command.action(async (options) => benchAll(options, command, io, host));
 }
 
-async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void> {
+async function benchAll(options: BenchOptions, command: BenchCommand, io: Io, host: Host): Promise<void> {
+  const names = studiesOf(options, command);
   if (options.out !== undefined) requireWritable(options.out);
   const bar = new ProgressBar(io.stderr, options.json);
   const engine = await openLastingEngine(host, options, io);
@@ -98,7 +101,7 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
     if (options.out !== undefined) writeFileAtomically(options.out, encodeBench(results));
   };
   try {
-    for (const name of options.study) {
+    for (const name of names) {
       const study = studies[name];
       const { title, about } = study;
       const place = results.length;
@@ -137,6 +140,14 @@ async function benchAll(options: BenchOptions, io: Io, host: Host): Promise<void
   }
   print(io, info.description);
   if (options.out !== undefined) print(io, `written     ${shownPath(options.out)}`);
+}
+
+/** The studies that have one of the ways; wrong use if none has. */
+function studiesOf({ study, ways }: BenchOptions, command: BenchCommand): readonly StudyName[] {
+  const own = study.filter((name) => studies[name].ways.some((way) => ways.includes(way)));
+  if (own.length > 0) return own;
+  const known = study.map((name) => `${name} has ${studies[name].ways.join(', ')}`);
+  return command.error(`--ways ${ways.join(',')}: nothing to measure. ${known.join('; ')}`);
 }
 
 /** From small to large, so that the larger sizes of a way that has become too slow can be left out. */

@@ -64,3 +64,15 @@ test('every study runs, small, and its file is read back', async () => {
   expect(readBench(out)).toEqual(results);
   expect(results[0].about).toContain('Changed: k 4');
 });
+
+test('a study without any of the ways is wrong use, and is left out beside others', async () => {
+  const tiny = ['--x', '8', '--tokens', '8', '--k', '4', '--rounds', '1', '--backend', 'reference', '--json'];
+  const none = await lra(['bench', '--study', 'feed-forward', '--ways', 'performer', ...tiny]);
+  expect(none.code).toBe(2);
+  expect(JSON.parse(none.stdout).error).toMatchObject({ code: 'USAGE' });
+  const some = await lra(['bench', '--study', 'feed-forward,query-chunk', '--ways', 'top-k', ...tiny]);
+  expect(some.code).toBe(0);
+  expect(JSON.parse(some.stdout).results.map(({ study }: { study: string }) => study)).toEqual([
+    'feed-forward',
+  ]);
+});
