@@ -1,35 +1,36 @@
 import { scopeKeeping } from '../tensor/scope-stack.js';
-import { type BackwardRule, tapesTracking, withoutTapes } from '../tensor/tape.js';
+import { type BackwardRule, type Saved, tapesTracking, withoutTapes } from '../tensor/tape.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 export interface CustomForward {
   readonly outputs: readonly Tensor[];
-  /** What the rule needs later; kept only when a tape follows one of the inputs. */
-  readonly saved: readonly Tensor[];
+  /** What the rule needs later, in the places where it gets it; kept only when a tape follows one of the inputs. */
+  readonly saved: Saved;
 }
 
 /**
  * An op composed of other ops, with its own gradient: the inner ops are not recorded. `forward` is told whether a tape
- * follows one of the inputs, so that it can skip what only the backward pass uses. `backward` gets the cotangents of
+ * follows one of the inputs, and which of them, so that it can skip and leave out what only the backward pass uses. `backward` gets the cotangents of
  * the outputs (undefined where none arrived) and returns those of `inputs` (undefined: none); its fourth argument says
  * which of them are followed, so that the others can be left out.
  */
 export function custom(
   name: string,
   inputs: readonly Tensor[],
-  forward: (isTracked: boolean) => CustomForward,
+  forward: (isTracked: boolean, wanted: readonly boolean[]) => CustomForward,
   backward: BackwardRule,
 ): readonly Tensor[] {
   const values = inputs.map((input) => input.value);
   const tapes = tapesTracking(values);
+  const wanted = values.map((value) => tapes.some((tape) => tape.tracks(value)));
   const { outputs, saved } = withoutTapes(() =>
     scopeKeeping(
       () => {
-        const made = forward(tapes.length > 0);
+        const made = forward(tapes.length > 0, wanted);
         // Aliases owned by the tapes: this scope disposes of everything made inside that is not an output.
         return {
           outputs: made.outputs,
-          saved: tapes.map(() => made.saved.map((one) => one.unscopedAlias())),
+          saved: tapes.map(() => made.saved.map((one) => one?.unscopedAlias())),
         };
       },
       (made) => made.outputs,

@@ -184,7 +184,7 @@ function walk(tape: Tape, sums: GradientSums, isLast: boolean): void {
       else propagate(entry, arrived, tape, sums);
       for (const output of entry.outputs) sums.drop(output);
     }
-    if (isLast) for (const one of entry.saved) one.dispose();
+    if (isLast) for (const one of entry.saved) one?.dispose();
   }
 }
 

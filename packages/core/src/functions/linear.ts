@@ -7,6 +7,7 @@ import { runOperation } from '../operation/run.js';
 import { add } from '../ops/elementwise.js';
 import { reshape } from '../ops/layout.js';
 import { matmul } from '../ops/matmul.js';
+import { sum } from '../ops/reduce.js';
 import { aBoolean, type OptionKinds, oneOf, readOptions } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
@@ -69,7 +70,7 @@ function recorded(request: LinearRequest, inputs: LinearInputs<Tensor>): Tensor 
   const [output] = custom(
     'linear',
     [x, weight, ...(bias === undefined ? [] : [bias])],
-    (isTracked) => {
+    (isTracked, [ofX, ofWeight]) => {
       const keepsPreactivations = isTracked && activation !== undefined && activation !== 'relu';
       const made = runOperation(linearOperation, {
         where: 'linear',
@@ -78,19 +79,22 @@ function recorded(request: LinearRequest, inputs: LinearInputs<Tensor>): Tensor 
       });
       const { output, preactivations } = made;
       const outputs = [output, ...(preactivations === undefined ? [] : [preactivations])];
-      return { outputs, saved: [x, weight, ...(activation === undefined ? [] : [outputs.at(-1) as Tensor])] };
+      const of = activation === undefined ? undefined : outputs.at(-1);
+      return { outputs, saved: [ofWeight ? x : undefined, ofX ? weight : undefined, of] };
     },
     // The pre-activations are an output, so that gradients of gradients go through them.
-    (_ops, [dOutput, dPreactivations], [savedX, savedWeight, of]) => {
+    (_ops, [dOutput, dPreactivations], [savedX, savedWeight, of], [, , ofBias]) => {
       const pulled =
         dOutput === undefined || activation === undefined
           ? dOutput
           : activationGradient(of as Tensor, dOutput, activation);
       const g = pulled && dPreactivations ? add(pulled, dPreactivations) : (pulled ?? dPreactivations);
       if (g === undefined) return [];
-      const inputs = { x: savedX as Tensor, dOutput: g };
-      const dX = matmul(g, savedWeight as Tensor, { transposeB: !transposeWeight });
-      if (bias === undefined) return [dX, weightGradient(inputs, request)];
+      const dX = savedWeight && matmul(g, savedWeight, { transposeB: !transposeWeight });
+      // A weight that is frozen, and perhaps its bias.
+      if (savedX === undefined) return [dX, undefined, ofBias ? sum(g, { axes: [0] }) : undefined];
+      const inputs = { x: savedX, dOutput: g };
+      if (!ofBias) return [dX, weightGradient(inputs, request)];
       const where = 'linear.backward';
       const made = runOperation(linearGradientOperation, { where, request: gradientOf(request), inputs });
       return [dX, made.weight, made.bias];

@@ -7,24 +7,34 @@ import { apply, commonBackend } from '../tensor/apply.js';
 import type { Operand, Operations } from '../tensor/operations.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
+import type { Saved } from '../tensor/tape.js';
 import { Tensor } from '../tensor/tensor.js';
 import { checkDType, fill } from './create.js';
 
 const twoOverSqrtPi = 2 / Math.sqrt(Math.PI);
 
-/** d op(x)/dx times the cotangent g, from x and y = op(x). */
-const unaryGradients: {
-  readonly [op in UnaryOp]: (ops: Operations, g: Tensor, x: Tensor, y: Tensor) => Tensor;
-} = {
-  neg: (ops, g) => ops.neg(g),
-  abs: (ops, g, x) => ops.mul(g, ops.sub(ops.cast(ops.lt(0, x), g.dtype), ops.cast(ops.lt(x, 0), g.dtype))),
-  exp: (ops, g, _x, y) => ops.mul(g, y),
-  log: (ops, g, x) => ops.div(g, x),
-  sqrt: (ops, g, _x, y) => ops.div(g, ops.mul(y, 2)),
-  rsqrt: (ops, g, x, y) => ops.mul(g, ops.mul(ops.div(y, x), -0.5)),
-  tanh: (ops, g, _x, y) => ops.mul(g, ops.sub(1, ops.mul(y, y))),
-  erf: (ops, g, x) => ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), twoOverSqrtPi)),
-  sigmoid: (ops, g, _x, y) => ops.mul(g, ops.mul(y, ops.sub(1, y))),
+/** d op(x)/dx times the cotangent g, from those of x and y = op(x) that `reads` names: the others are not kept. */
+interface UnaryGradient {
+  readonly reads: '' | 'x' | 'y' | 'xy';
+  readonly of: (ops: Operations, g: Tensor, x: Tensor, y: Tensor) => Tensor;
+}
+
+const unaryGradients: { readonly [op in UnaryOp]: UnaryGradient } = {
+  neg: { reads: '', of: (ops, g) => ops.neg(g) },
+  abs: {
+    reads: 'x',
+    of: (ops, g, x) => ops.mul(g, ops.sub(ops.cast(ops.lt(0, x), g.dtype), ops.cast(ops.lt(x, 0), g.dtype))),
+  },
+  exp: { reads: 'y', of: (ops, g, _x, y) => ops.mul(g, y) },
+  log: { reads: 'x', of: (ops, g, x) => ops.div(g, x) },
+  sqrt: { reads: 'y', of: (ops, g, _x, y) => ops.div(g, ops.mul(y, 2)) },
+  rsqrt: { reads: 'xy', of: (ops, g, x, y) => ops.mul(g, ops.mul(ops.div(y, x), -0.5)) },
+  tanh: { reads: 'y', of: (ops, g, _x, y) => ops.mul(g, ops.sub(1, ops.mul(y, y))) },
+  erf: {
+    reads: 'x',
+    of: (ops, g, x) => ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), twoOverSqrtPi)),
+  },
+  sigmoid: { reads: 'y', of: (ops, g, _x, y) => ops.mul(g, ops.mul(y, ops.sub(1, y))) },
 };
 
 function unary(op: UnaryOp, x: Tensor): Tensor {
@@ -32,10 +42,11 @@ function unary(op: UnaryOp, x: Tensor): Tensor {
   if (!isFloat(x.dtype) && !(x.dtype === 'i32' && (op === 'neg' || op === 'abs'))) {
     throw new TopKError('DTYPE_MISMATCH', `${op}: wrong dtype`, { expected: 'a float tensor', got: x.dtype });
   }
+  const { reads, of } = unaryGradients[op];
   const [y] = apply(op, [x], [x], (backend, a) => [backend.unary(op, a)], {
-    save: ([out]) => [x, out as Tensor],
+    save: ([out]) => [reads.includes('x') ? x : undefined, reads.includes('y') ? out : undefined],
     backward: (ops, [g], [input, output]) => [
-      scope(() => unaryGradients[op](ops, g as Tensor, input as Tensor, output as Tensor)),
+      scope(() => of(ops, g as Tensor, input as Tensor, output as Tensor)),
     ],
   });
   return y as Tensor;
@@ -73,6 +84,14 @@ const binaryGradients: { readonly [op in BinaryOp]: BinaryGradient } = {
   max: (ops, g, a, b) => [() => ops.where(ops.le(b, a), g, 0), () => ops.where(ops.lt(a, b), g, 0)],
 };
 
+/** The operands that the wanted gradients read. */
+function operandsRead(op: BinaryOp, a: Tensor, b: Tensor, [ofLeft, ofRight]: readonly boolean[]): Saved {
+  if (op === 'add' || op === 'sub') return [];
+  if (op === 'mul') return [ofRight ? a : undefined, ofLeft ? b : undefined];
+  if (op === 'div') return [ofRight ? a : undefined, b];
+  return [a, b];
+}
+
 function binary(op: BinaryOp, left: Operand, right: Operand): Tensor {
   return withOperands(op, left, right, (a, b) => {
     if (a.dtype === 'bool') {
@@ -83,14 +102,13 @@ function binary(op: BinaryOp, left: Operand, right: Operand): Tensor {
       });
     }
     const shape = broadcastShapes(op, a.shape, b.shape);
-    const isLinear = op === 'add' || op === 'sub';
     const [y] = apply(
       op,
       [a, b],
       [{ shape, dtype: a.dtype }],
       (backend, x, z) => [backend.binary(op, x, z)],
       {
-        save: () => (isLinear ? [] : [a, b]),
+        save: (_outputs, wanted) => operandsRead(op, a, b, wanted),
         backward: (ops, [g], [x, z], [ofLeft, ofRight]) =>
           scope(() => {
             const [left, right] = binaryGradients[op](ops, g as Tensor, x as Tensor, z as Tensor);

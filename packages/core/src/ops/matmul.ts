@@ -6,6 +6,7 @@ import type { Operations } from '../tensor/operations.js';
 import { aBoolean, type OptionKinds, readOptions } from '../tensor/read-options.js';
 import { requireTensor } from '../tensor/require-tensor.js';
 import { scope } from '../tensor/scope.js';
+import type { Saved } from '../tensor/tape.js';
 import type { Tensor } from '../tensor/tensor.js';
 import { reshape } from './layout.js';
 
@@ -37,32 +38,31 @@ export function matmul(a: Tensor, b: Tensor, options?: MatmulOptions): Tensor {
     [{ shape, dtype: a.dtype }],
     (backend, x, z) => [backend.matmul(x, z, transposeA, transposeB)],
     {
-      save: () => [a, b],
-      backward: (ops, [g], [x, z], wanted) =>
-        matmulGradients(ops, g as Tensor, x as Tensor, z as Tensor, transposeA, transposeB, wanted),
+      save: (_outputs, [ofA, ofB]) => [ofB ? a : undefined, ofA ? b : undefined],
+      backward: (ops, [g], saved) =>
+        matmulGradients(ops, g as Tensor, saved, [a.shape, b.shape], transposeA, transposeB),
     },
   );
   return y as Tensor;
 }
 
-/** dA = G B^T and dB = A^T G, each transposed if its operand was; a rank-2 operand's gradient sums over the batch. */
+/**
+ * dA = G B^T and dB = A^T G, each transposed if its operand was; a rank-2 operand's gradient sums over the batch. Those of
+ * which the other operand was saved.
+ */
 function matmulGradients(
   ops: Operations,
   g: Tensor,
-  a: Tensor,
-  b: Tensor,
+  [a, b]: Saved,
+  [shapeA, shapeB]: readonly [Shape, Shape],
   tA: boolean,
   tB: boolean,
-  [ofA, ofB]: readonly boolean[],
 ): readonly (Tensor | undefined)[] {
-  const left = (): Tensor =>
-    tA ? ops.matmul(b, g, { transposeA: tB, transposeB: true }) : ops.matmul(g, b, { transposeB: !tB });
-  const right = (): Tensor =>
-    tB ? ops.matmul(g, a, { transposeA: true, transposeB: tA }) : ops.matmul(a, g, { transposeA: !tA });
-  return scope(() => [
-    ofA ? ops.sumTo(left(), a.shape) : undefined,
-    ofB ? ops.sumTo(right(), b.shape) : undefined,
-  ]);
+  const left = (z: Tensor): Tensor =>
+    tA ? ops.matmul(z, g, { transposeA: tB, transposeB: true }) : ops.matmul(g, z, { transposeB: !tB });
+  const right = (x: Tensor): Tensor =>
+    tB ? ops.matmul(g, x, { transposeA: true, transposeB: tA }) : ops.matmul(x, g, { transposeA: !tA });
+  return scope(() => [b && ops.sumTo(left(b), shapeA), a && ops.sumTo(right(a), shapeB)]);
 }
 
 function productShape(a: Tensor, b: Tensor, tA: boolean, tB: boolean): Shape {

@@ -3,7 +3,7 @@ import type { DType } from '../contract/dtype.js';
 import { isEngineError, TopKError, toEngineError } from '../contract/errors.js';
 import type { Shape } from '../contract/shape.js';
 import { requireTensor } from './require-tensor.js';
-import { type BackwardRule, tapesTracking } from './tape.js';
+import { type BackwardRule, type Saved, tapesTracking } from './tape.js';
 import { Tensor, Value } from './tensor.js';
 
 export interface OutputSpec {
@@ -12,8 +12,8 @@ export interface OutputSpec {
 }
 
 export interface Differentiation {
-  /** What the rule needs later; aliased only if a tape is open. */
-  readonly save: (outputs: readonly Tensor[]) => readonly Tensor[];
+  /** What the rule needs later for the inputs that a tape follows (`wanted`); called only if one does. */
+  readonly save: (outputs: readonly Tensor[], wanted: readonly boolean[]) => Saved;
   readonly backward: BackwardRule;
 }
 
@@ -60,12 +60,13 @@ export function apply(
       // Values without a gradient (indices, masks, comparisons) cut the tape by design.
       continue;
     }
+    const wanted = values.map((value) => tape.tracks(value));
     tape.record({
       name,
       inputs: values,
       outputs: outputs.map((output) => output.value),
       // Unscoped: the tape disposes of them, not the scope that happens to be open.
-      saved: differentiation.save(outputs).map((one) => one.unscopedAlias()),
+      saved: differentiation.save(outputs, wanted).map((one) => one?.unscopedAlias()),
       backward: differentiation.backward,
     });
   }

@@ -1,6 +1,9 @@
 import type { Operations } from './operations.js';
 import type { Tensor, Value } from './tensor.js';
 
+/** What a rule saved, by place: undefined where no gradient that is wanted needs it. */
+export type Saved = readonly (Tensor | undefined)[];
+
 /**
  * The gradients of one op: from cotangents of its outputs (undefined: none arrived) to those of its inputs. `wanted` says which
  * inputs a tape follows: the others' gradients are not used, and a rule may leave them out.
@@ -8,7 +11,7 @@ import type { Tensor, Value } from './tensor.js';
 export type BackwardRule = (
   ops: Operations,
   cotangents: readonly (Tensor | undefined)[],
-  saved: readonly Tensor[],
+  saved: Saved,
   wanted: readonly boolean[],
 ) => readonly (Tensor | undefined)[];
 
@@ -17,14 +20,14 @@ export interface TapeEntry {
   readonly inputs: readonly Value[];
   readonly outputs: readonly Value[];
   /** Aliases the tape owns until it is disposed. */
-  readonly saved: readonly Tensor[];
+  readonly saved: Saved;
   readonly backward: BackwardRule;
 }
 
 /** A function that the backward pass runs again: it stands for the entries of its ops, which were not kept. */
 export interface RerunEntry extends Omit<TapeEntry, 'backward'> {
   /** Runs it on the saved tensors: its results in the order of `outputs`. */
-  readonly rerun: (saved: readonly Tensor[]) => readonly Tensor[];
+  readonly rerun: (saved: Saved) => readonly Tensor[];
 }
 
 /** What happened to the tracked values, in order. Values are keyed by identity, not by handle. */
@@ -52,7 +55,7 @@ export class Tape {
 
   dispose(): void {
     this.#disposed = true;
-    for (const entry of this.entries) for (const one of entry.saved) one.dispose();
+    for (const entry of this.entries) for (const one of entry.saved) one?.dispose();
     this.entries.length = 0;
     this.#tracked.clear();
   }
@@ -83,7 +86,7 @@ export class ForgetfulTape extends Tape {
   }
 
   override record({ inputs, outputs, saved }: TapeEntry | RerunEntry): void {
-    for (const one of saved) one.dispose();
+    for (const one of saved) one?.dispose();
     for (const input of inputs) if (this.#isFromOutside(input)) this.used.add(input);
     for (const output of outputs) this.#made.add(output);
   }

@@ -55,3 +55,39 @@ test('what nothing follows inside may be followed outside', async () => {
   const inner = (w: Tensor): Tensor => sum(grad((one: Tensor) => sum(mul(w, mul(one, one))))(x));
   expect([...(await grad(inner)(weight).data())]).toEqual([2, 4, 6]);
 });
+
+/** Bytes that the tape keeps of `f` alone: those alive after it, without its result. */
+function bytesKept(f: (x: Tensor) => Tensor, ...inputs: readonly Tensor[]): number {
+  const { backend } = inputs[0] as Tensor;
+  let kept = Number.NaN;
+  grad((...[one]: readonly Tensor[]) => {
+    const before = backend.memory().live;
+    const result = f(one as Tensor);
+    kept = backend.memory().live - before - 4 * result.shape.reduce((a, b) => a * b, 1);
+    return sum(result);
+  })(inputs[0] as Tensor).dispose();
+  return kept;
+}
+
+test('what no wanted gradient reads is not kept', () => {
+  const backend = createReferenceBackend();
+  const x = tensor(backend, new Float32Array(64).fill(0.5), [8, 8]);
+  const one = 4 * 64;
+  const fixed = tensor(backend, new Float32Array(64).fill(2), [8, 8]);
+  // The input itself is alive anyway: what counts is `made`, and results in between.
+  const made = (f: (made: Tensor) => Tensor) => (x: Tensor) => ops.scope(() => f(ops.add(x, 1)));
+  const kept = (f: (made: Tensor) => Tensor): number => bytesKept(made(f), x);
+  expect(kept(ops.neg)).toBe(0);
+  expect(kept(ops.exp)).toBe(0);
+  expect(kept(ops.tanh)).toBe(0);
+  expect(kept(ops.log)).toBe(one);
+  expect(kept((y) => mul(y, fixed))).toBe(0);
+  expect(kept((y) => mul(y, 2))).toBe(4);
+  expect(kept((y) => mul(y, y))).toBe(one);
+  expect(kept((y) => ops.div(y, fixed))).toBe(0);
+  expect(kept((y) => ops.div(fixed, y))).toBe(one);
+  expect(kept((y) => matmul(y, fixed))).toBe(0);
+  expect(kept((y) => matmul(fixed, y))).toBe(0);
+  expect(kept((y) => matmul(y, y))).toBe(one);
+  expect(kept((y) => ops.linear(y, fixed))).toBe(0);
+});

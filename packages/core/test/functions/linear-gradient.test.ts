@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest';
-import type {
-  Backend,
-  BackendTensor,
-  FusedOperations,
-  LinearGradientRequest,
+import {
+  type Backend,
+  type BackendTensor,
+  type FusedOperations,
+  type LinearGradientRequest,
+  sizeOf,
 } from '../../src/backend-entry.js';
-import { add, grad, linear, mul, pullback, scope, sum, type Tensor, tensor } from '../../src/index.js';
+import { add, grad, linear, mul, neg, pullback, scope, sum, type Tensor, tensor } from '../../src/index.js';
 import { createReferenceBackend } from '../../src/reference/index.js';
 
 /** The reference backend with linear layers, without activations, as a whole; `asked` are requests for gradients. */
@@ -17,7 +18,10 @@ function backendWith(refusals: readonly string[], asked: LinearGradientRequest[]
         scratchBytes: () => 0,
         run({ x, weight, bias }) {
           const product = reference.matmul(x, weight, false, transposeWeight);
-          return { output: bias === undefined ? product : reference.binary('add', product, bias) };
+          if (bias === undefined) return { output: product };
+          const output = reference.binary('add', product, bias);
+          reference.release(product);
+          return { output };
         },
       }),
     },
@@ -89,6 +93,32 @@ test('without a bias it is not', async () => {
   const gradient = grad((w: Tensor) => sum(linear(x, w, undefined, { activation: 'relu' })))(weight);
   expect(gradient.shape).toEqual([3, 2]);
   expect(asked).toEqual([]);
+});
+
+test('each gradient alone is that of all, and a frozen weight makes no gradient and keeps no input', async () => {
+  const asked: LinearGradientRequest[] = [];
+  for (const backend of [...backends(), backendWith([], asked)]) {
+    const inputs = given(backend, false);
+    const all = await bitsOf(grad((p: Given) => sum(linear(p.x, p.weight, p.bias)))(inputs));
+    for (const name of ['x', 'weight', 'bias'] as const) {
+      asked.length = 0;
+      const live = backend.memory().live;
+      let kept = Number.NaN;
+      const alone = grad((one: Tensor) => {
+        const y = scope(() => {
+          // Not alive outside but for what the layer keeps.
+          const p = { ...inputs, x: neg(neg(inputs.x)), [name]: name === 'x' ? neg(neg(one)) : one };
+          return linear(p.x, p.weight, p.bias);
+        });
+        kept = backend.memory().live - live - 4 * sizeOf(y.shape);
+        return sum(y);
+      })(inputs[name]);
+      expect([...(await alone.data())]).toEqual(all[name]);
+      expect(asked).toEqual([]);
+      expect(kept).toBe(name === 'weight' ? 4 * sizeOf(inputs.x.shape) : 0);
+      alone.dispose();
+    }
+  }
 });
 
 test('gradients of both gradients go through their ops', async () => {
