@@ -1,10 +1,14 @@
 import type { LinearAttentionRequest } from '@topk-attention/core/backend';
+import { LARGEST_GRID } from '../runtime/kernel.js';
 
 /** Keys whose sums are made together, and columns of a workgroup. Chunks hold whole tiles. */
 export const TILE = 32;
 
 /** Tokens of a chunk of causal attention, whose pairs within it are computed; of any other, the fewest. */
 const CHUNK = 128;
+
+/** Most tokens of a segment of causal attention: its chunks are workgroups side by side. */
+const MOST_TOKENS = CHUNK * LARGEST_GRID;
 
 /** Without causality, workgroups of a launch that sums chunks: about eight on each of the units of a large GPU. */
 const WORKGROUPS = 1024;
@@ -29,6 +33,10 @@ export const columnTiles = (columns: number, tile: number): number =>
 /** Features of a workgroup that sums chunks. */
 export const featureTile = (features: number): 32 | 64 => (features > 32 ? 64 : 32);
 
+/** Workgroups that sum a chunk of a group. */
+export const sumTiles = (request: LinearAttentionRequest): number =>
+  Math.ceil(request.features / featureTile(request.features)) * columnTiles(columnsOf(request), TILE);
+
 /** Consecutive keys that are worked on together, cut into chunks. */
 export interface Segment {
   readonly start: number;
@@ -52,22 +60,25 @@ export function preferredSegment(request: LinearAttentionRequest): number {
  */
 function chunkOf(request: LinearAttentionRequest): number {
   if (request.causal) return CHUNK;
-  const { features, keyLength } = request;
-  const tiles = Math.ceil(features / featureTile(features)) * columnTiles(columnsOf(request), TILE);
-  const chunks = Math.ceil(WORKGROUPS / Math.max(1, tiles * groupsOf(request)));
-  return Math.max(CHUNK, TILE * Math.ceil(keyLength / chunks / TILE));
+  const chunks = Math.ceil(WORKGROUPS / Math.max(1, sumTiles(request) * groupsOf(request)));
+  return Math.max(CHUNK, TILE * Math.ceil(request.keyLength / chunks / TILE));
 }
+
+/** Tokens of a segment, of that many or fewer. */
+const segmentLength = ({ causal }: LinearAttentionRequest, tokens: number): number =>
+  causal ? Math.min(tokens, MOST_TOKENS) : tokens;
 
 /** Chunks of a segment of that many tokens. */
 export const chunksIn = (request: LinearAttentionRequest, tokens: number): number =>
-  Math.ceil(Math.min(tokens, request.keyLength) / chunkOf(request));
+  Math.ceil(Math.min(segmentLength(request, tokens), request.keyLength) / chunkOf(request));
 
 export function segmentsOf(request: LinearAttentionRequest, tokens: number): Segment[] {
   const { keyLength } = request;
   const chunk = chunkOf(request);
+  const length = segmentLength(request, tokens);
   const segments: Segment[] = [];
-  for (let start = 0; start < keyLength; start += tokens) {
-    const end = Math.min(keyLength, start + tokens);
+  for (let start = 0; start < keyLength; start += length) {
+    const end = Math.min(keyLength, start + length);
     segments.push({ start, end, chunk, chunks: Math.ceil((end - start) / chunk) });
   }
   return segments;

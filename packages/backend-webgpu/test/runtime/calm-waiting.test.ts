@@ -118,7 +118,7 @@ describe('turns are left alone', () => {
 
   it.each([
     ['document', {}],
-    ['WorkerGlobalScope', class {}],
+    ['WorkerGlobalScope', {}],
     ['SharedArrayBuffer', undefined],
     ['setImmediate', undefined],
     ['process', { versions: {} }],
