@@ -12,18 +12,12 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { range, times } from '../wgsl/text.js';
+import { ELEMENTS, range, times } from '../wgsl/text.js';
 import { halfAt, type ProgramText, programText } from './elementwise-program-text.js';
 import type { Helper } from './elementwise-wgsl.js';
 
 /** Invocations of a workgroup. */
 export const WORKGROUP = 64;
-
-/**
- * Elements of f32 that an invocation computes in a launch of one tensor. With one, too few bytes are on their way at a
- * time: on a GPU with much bandwidth a pass took as long whether it read one tensor or two.
- */
-const ELEMENTS = 4;
 
 type ProgramKernel = DefinedKernel<
   { readonly count: 'u32'; readonly width: 'u32' },
