@@ -7,13 +7,13 @@ export const TILE = 32;
 /** Tokens of a chunk of causal attention, whose pairs within it are computed; of any other, the fewest. */
 const CHUNK = 128;
 
-/** Most tokens of a segment of causal attention: its chunks are workgroups side by side. */
-const MOST_TOKENS = CHUNK * LARGEST_GRID;
-
 /** Without causality, workgroups of a launch that sums chunks: about eight on each of the units of a large GPU. */
 const WORKGROUPS = 1024;
 
-/** Target bytes of the sums of a segment's chunks, of causal attention: the workgroups of any other sum less. */
+/**
+ * Most bytes of the sums of a segment's chunks, of causal attention, provided that those of one chunk are fewer: every device
+ * binds as much. The workgroups of any other sum less.
+ */
 const SUMS_BYTES = 2 ** 26;
 
 /** Sequences times key heads. */
@@ -46,13 +46,16 @@ export interface Segment {
   readonly chunks: number;
 }
 
-/** Tokens of a segment whose sums stay within the target. */
-export function preferredSegment(request: LinearAttentionRequest): number {
-  const length = Math.max(request.queryLength, request.keyLength);
-  if (!request.causal) return length;
+/** Tokens of a segment: as many as are asked for, unless the sums of causal attention take too many bytes or workgroups. */
+function segmentLength(request: LinearAttentionRequest, tokens: number): number {
+  if (!request.causal) return tokens;
   const chunks = Math.max(1, Math.floor(SUMS_BYTES / sumsBytes(request)));
-  return Math.min(length, chunks * CHUNK);
+  return Math.min(tokens, CHUNK * Math.min(chunks, LARGEST_GRID));
 }
+
+/** Tokens of a segment if no number is asked for. */
+export const preferredSegment = (request: LinearAttentionRequest): number =>
+  segmentLength(request, Math.max(request.queryLength, request.keyLength));
 
 /**
  * Keys of a chunk. Without causality only the sum over all chunks is read: there are as many as keep a large GPU busy, of
@@ -63,10 +66,6 @@ function chunkOf(request: LinearAttentionRequest): number {
   const chunks = Math.ceil(WORKGROUPS / Math.max(1, sumTiles(request) * groupsOf(request)));
   return Math.max(CHUNK, TILE * Math.ceil(request.keyLength / chunks / TILE));
 }
-
-/** Tokens of a segment, of that many or fewer. */
-const segmentLength = ({ causal }: LinearAttentionRequest, tokens: number): number =>
-  causal ? Math.min(tokens, MOST_TOKENS) : tokens;
 
 /** Chunks of a segment of that many tokens. */
 export const chunksIn = (request: LinearAttentionRequest, tokens: number): number =>
