@@ -7,7 +7,7 @@ import type {
   Shape,
 } from '@topk-attention/core/backend';
 import type { DeviceFacts } from '../runtime/facts.js';
-import type { Span } from '../runtime/kernel.js';
+import { LARGEST_GRID, type Span } from '../runtime/kernel.js';
 import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
@@ -28,6 +28,7 @@ import {
   type Segment,
   segmentsOf,
   sumsBytes,
+  sumTiles,
 } from './sizes.js';
 
 /**
@@ -98,7 +99,9 @@ export function refusalsOf(request: LinearAttentionRequest, facts: DeviceFacts):
   if (dtype !== 'f32') reasons.push(`${dtype}: made for f32`);
   if (request.keyLogScale && !request.causal) reasons.push('log scales of keys without causality');
   const heads = batch * Math.max(queryHeads, keyHeads);
-  if (heads > 65_535) reasons.push(`${heads} heads exceed 65535 workgroups`);
+  if (heads > LARGEST_GRID) reasons.push(`${heads} heads exceed ${LARGEST_GRID} workgroups`);
+  const tiles = sumTiles(request);
+  if (tiles > LARGEST_GRID) reasons.push(`${tiles} tiles of sums exceed ${LARGEST_GRID} workgroups`);
   const most = Math.max(
     4 * heads * Math.max(queryLength, keyLength) * Math.max(features, valueDim + 1),
     sumsBytes(request),

@@ -4,13 +4,11 @@ import { bufferSize } from '../runtime/pool.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
-import { times } from '../wgsl/text.js';
+import { ELEMENTS, forSeveralElements } from '../wgsl/text.js';
 import { recordPeaks, type Scales, scalesBytes } from './peaks.js';
 import { columnsOf, groupsOf } from './sizes.js';
 
 const WORKGROUP = 256;
-/** Elements of an invocation: all are read before the first is written. */
-const ELEMENTS = 4;
 
 interface Variant {
   readonly lengths: boolean;
@@ -51,14 +49,12 @@ fn value_of(at: u32) -> f32 {
   return 1.0;
 }
 
-@compute @workgroup_size(INVOCATIONS)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) t: u32) {
-  let first = (group.x + group.y * groups.x) * ${ELEMENTS * WORKGROUP}u + t;
-  if (first >= params.count) { return; }
-  ${times(ELEMENTS, (i) => `let value_${i} = value_of(min(first + ${WORKGROUP * i}u, params.count - 1u));`, '\n  ')}
-  ${times(ELEMENTS, (i) => `if (first + ${WORKGROUP * i}u < params.count) { out[first + ${WORKGROUP * i}u] = value_${i}; }`, '\n  ')}
-}`,
+${forSeveralElements(
+  WORKGROUP,
+  'params.count',
+  (at) => `value_of(${at})`,
+  (at) => `out[${at}]`,
+)}`,
 }));
 
 /** Keys as the other kernels read them. */

@@ -1,3 +1,4 @@
+import { LARGEST_GRID } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { kernelFamily, optional, read, write } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
@@ -76,17 +77,22 @@ const rowsKernel = kernelFamily('linear-attention rows', ({ tiles, keeps, scaled
     }),
 }));
 
-export function recordRows(
+/** Rows of a launch: one tile less than workgroups lie side by side, as the first row may lie within a tile. */
+const MOST_ROWS = TILE * (LARGEST_GRID - 1);
+
+export function recordRows(stream: Stream, call: RowsCall, buffers: RowsBuffers): void {
+  const record = call.causal ? recordCausalRows : recordTotalRows;
+  for (let firstRow = call.firstRow; firstRow < call.endRow; firstRow += MOST_ROWS) {
+    record(stream, { ...call, firstRow, endRow: Math.min(call.endRow, firstRow + MOST_ROWS) }, buffers);
+  }
+}
+
+function recordCausalRows(
   stream: Stream,
   call: RowsCall,
   { a, p, b, c, flags, scales, result }: RowsBuffers,
 ): void {
   const { rowOffset, firstRow, endRow, start, columns, groups, rowHeads } = call;
-  if (endRow <= firstRow) return;
-  if (!call.causal) {
-    recordTotalRows(stream, call, { a, p, b, c, ...(flags && { flags }), result });
-    return;
-  }
   const tiles = Math.min(MOST_TILES, Math.ceil(columns / TILE));
   // Tiles begin where chunks do, so that none lies in two chunks.
   const firstPosition = start + TILE * Math.floor((firstRow + rowOffset - start) / TILE);

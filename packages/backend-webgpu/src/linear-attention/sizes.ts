@@ -1,4 +1,5 @@
 import type { LinearAttentionRequest } from '@topk-attention/core/backend';
+import { LARGEST_GRID } from '../runtime/kernel.js';
 
 /** Keys whose sums are made together, and columns of a workgroup. Chunks hold whole tiles. */
 export const TILE = 32;
@@ -9,7 +10,10 @@ const CHUNK = 128;
 /** Without causality, workgroups of a launch that sums chunks: about eight on each of the units of a large GPU. */
 const WORKGROUPS = 1024;
 
-/** Target bytes of the sums of a segment's chunks, of causal attention: the workgroups of any other sum less. */
+/**
+ * Most bytes of the sums of a segment's chunks, of causal attention, provided that those of one chunk are fewer: every device
+ * binds as much. The workgroups of any other sum less.
+ */
 const SUMS_BYTES = 2 ** 26;
 
 /** Sequences times key heads. */
@@ -29,6 +33,10 @@ export const columnTiles = (columns: number, tile: number): number =>
 /** Features of a workgroup that sums chunks. */
 export const featureTile = (features: number): 32 | 64 => (features > 32 ? 64 : 32);
 
+/** Workgroups that sum a chunk of a group. */
+export const sumTiles = (request: LinearAttentionRequest): number =>
+  Math.ceil(request.features / featureTile(request.features)) * columnTiles(columnsOf(request), TILE);
+
 /** Consecutive keys that are worked on together, cut into chunks. */
 export interface Segment {
   readonly start: number;
@@ -38,13 +46,16 @@ export interface Segment {
   readonly chunks: number;
 }
 
-/** Tokens of a segment whose sums stay within the target. */
-export function preferredSegment(request: LinearAttentionRequest): number {
-  const length = Math.max(request.queryLength, request.keyLength);
-  if (!request.causal) return length;
+/** Tokens of a segment: as many as are asked for, unless the sums of causal attention take too many bytes or workgroups. */
+function segmentLength(request: LinearAttentionRequest, tokens: number): number {
+  if (!request.causal) return tokens;
   const chunks = Math.max(1, Math.floor(SUMS_BYTES / sumsBytes(request)));
-  return Math.min(length, chunks * CHUNK);
+  return Math.min(tokens, CHUNK * Math.min(chunks, LARGEST_GRID));
 }
+
+/** Tokens of a segment if no number is asked for. */
+export const preferredSegment = (request: LinearAttentionRequest): number =>
+  segmentLength(request, Math.max(request.queryLength, request.keyLength));
 
 /**
  * Keys of a chunk. Without causality only the sum over all chunks is read: there are as many as keep a large GPU busy, of
@@ -52,22 +63,21 @@ export function preferredSegment(request: LinearAttentionRequest): number {
  */
 function chunkOf(request: LinearAttentionRequest): number {
   if (request.causal) return CHUNK;
-  const { features, keyLength } = request;
-  const tiles = Math.ceil(features / featureTile(features)) * columnTiles(columnsOf(request), TILE);
-  const chunks = Math.ceil(WORKGROUPS / Math.max(1, tiles * groupsOf(request)));
-  return Math.max(CHUNK, TILE * Math.ceil(keyLength / chunks / TILE));
+  const chunks = Math.ceil(WORKGROUPS / Math.max(1, sumTiles(request) * groupsOf(request)));
+  return Math.max(CHUNK, TILE * Math.ceil(request.keyLength / chunks / TILE));
 }
 
 /** Chunks of a segment of that many tokens. */
 export const chunksIn = (request: LinearAttentionRequest, tokens: number): number =>
-  Math.ceil(Math.min(tokens, request.keyLength) / chunkOf(request));
+  Math.ceil(Math.min(segmentLength(request, tokens), request.keyLength) / chunkOf(request));
 
 export function segmentsOf(request: LinearAttentionRequest, tokens: number): Segment[] {
   const { keyLength } = request;
   const chunk = chunkOf(request);
+  const length = segmentLength(request, tokens);
   const segments: Segment[] = [];
-  for (let start = 0; start < keyLength; start += tokens) {
-    const end = Math.min(keyLength, start + tokens);
+  for (let start = 0; start < keyLength; start += length) {
+    const end = Math.min(keyLength, start + length);
     segments.push({ start, end, chunk, chunks: Math.ceil((end - start) / chunk) });
   }
   return segments;

@@ -15,9 +15,11 @@ import { fill } from '../wgsl/fill.js';
 import { NAN_BITS, times } from '../wgsl/text.js';
 import { text as meanText } from './cross-entropy-mean.wgsl.js';
 import { text as rowsText } from './cross-entropy-rows.wgsl.js';
+import { lanesOf, ROW_INVOCATIONS } from './row-lanes.js';
 import { rowSums, runningSum } from './row-sums.js';
 
-const INVOCATIONS = 256;
+/** Logits of a row for each invocation: a choice. */
+const EACH = 8;
 /** Up to this many logits, one workgroup goes through all rows and needs no second launch for their mean: a choice. */
 const FEW_LOGITS = 8192;
 
@@ -35,7 +37,7 @@ export function crossEntropies(
       if (refusals.length > 0) return { refusals };
       const { rows, classes, labelSmoothing } = request;
       const isWhole = rows * classes <= FEW_LOGITS;
-      const lanes = lanesOf(classes);
+      const lanes = lanesOf(classes, EACH);
       return {
         scratchBytes: () => (isWhole ? 0 : 4 * rows),
         describe: () => ({
@@ -124,11 +126,6 @@ function refusalsOf({ dtype, rows, classes }: CrossEntropyRequest, facts: Device
   return refusals;
 }
 
-/** Invocations that share a row: about eight of its logits each, a choice. */
-function lanesOf(classes: number): number {
-  return Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(classes / 8))));
-}
-
 interface RowsVariant {
   /** Invocations that share a row. */
   readonly lanes: number;
@@ -173,7 +170,7 @@ const rowsKernel = kernelFamily('cross-entropy rows', ({ lanes, isVec, isSmooth,
     loss: optional(isWhole, write('u32')),
     count: optional(isWhole, write('f32')),
   },
-  workgroup: INVOCATIONS,
+  workgroup: ROW_INVOCATIONS,
   source: () => `${nanBits}
 ${rowSums(lanes, true)}
 ${loads(isVec)}
@@ -201,7 +198,7 @@ const meanKernel = defineKernel({
   key: 'cross-entropy mean',
   uniforms: { rows: 'u32' },
   buffers: { losses: read('f32'), targets: read('i32'), loss: write('u32'), count: write('f32') },
-  workgroup: INVOCATIONS,
+  workgroup: ROW_INVOCATIONS,
   source: () => `${nanBits}
 ${meanText}
 ${entry}
@@ -227,7 +224,7 @@ const gradientKernel = kernelFamily('cross-entropy gradient', ({ isVec }: { read
       d_loss: read('f32'),
       out: write(words),
     },
-    workgroup: INVOCATIONS,
+    workgroup: ROW_INVOCATIONS,
     source: () => `${nanBits}
 ${entry}
   let at = (workgroup.x + workgroup.y * groups.x) * INVOCATIONS + local;

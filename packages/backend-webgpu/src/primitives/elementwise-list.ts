@@ -225,7 +225,7 @@ function groupSource(program: ElementwiseProgram, storage: ElementwiseStorage, t
   const text = programText(
     program,
     (name) =>
-      varying.includes(name) ? `in_${name}` : `before[base + ${slots.indexOf(name)}u * stride + at]`,
+      varying.includes(name) ? `own_${name}` : `before[base + ${slots.indexOf(name)}u * stride + at]`,
     storageHelpers(storage),
   );
   const stores = text.outputs.map(

@@ -90,7 +90,7 @@ function looseKernel(program: ElementwiseProgram, storage: ElementwiseStorage, t
 }
 
 function looseSource(program: ElementwiseProgram, storage: ElementwiseStorage, tensors: number): string {
-  const text = programText(program, (name) => `in_${name}`, storageHelpers(storage));
+  const text = programText(program, (name) => `own_${name}`, storageHelpers(storage));
   const loads = program.inputs.map((name) => loadText(name, storage, tensors));
   const store = (name: string, at: string, value: string): string =>
     `switch which {

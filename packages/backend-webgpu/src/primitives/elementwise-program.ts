@@ -12,18 +12,12 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import type { WebGpuTensor } from '../tensor.js';
 import { type Buffer, type DefinedKernel, defineKernel, read, write } from '../wgsl/define-kernel.js';
-import { range, times } from '../wgsl/text.js';
+import { ELEMENTS, range, times } from '../wgsl/text.js';
 import { halfAt, type ProgramText, programText } from './elementwise-program-text.js';
 import type { Helper } from './elementwise-wgsl.js';
 
 /** Invocations of a workgroup. */
 export const WORKGROUP = 64;
-
-/**
- * Elements of f32 that an invocation computes in a launch of one tensor. With one, too few bytes are on their way at a
- * time: on a GPU with much bandwidth a pass took as long whether it read one tensor or two.
- */
-const ELEMENTS = 4;
 
 type ProgramKernel = DefinedKernel<
   { readonly count: 'u32'; readonly width: 'u32' },
@@ -141,11 +135,11 @@ function elementText(name: string, { halfInputs }: ElementwiseStorage, array: st
   return halfInputs.includes(name) ? halfAt(array, at) : `${array}[${at}]`;
 }
 
-/** WGSL that reads `in_NAME`: the element `at` of the tensor `which` of several, bound as `in_NAME_0`, `in_NAME_1`, ... */
+/** WGSL that reads `own_NAME`: the element `at` of the tensor `which` of several, bound as `in_NAME_0`, `in_NAME_1`, ... */
 export function loadText(name: string, storage: ElementwiseStorage, tensors: number): string {
-  return `var in_${name} = 0.0;
+  return `var own_${name} = 0.0;
   switch which {
-    ${times(tensors, (at) => `case ${at}u: { in_${name} = ${elementText(name, storage, `in_${name}_${at}`)}; }`, '\n    ')}
+    ${times(tensors, (at) => `case ${at}u: { own_${name} = ${elementText(name, storage, `in_${name}_${at}`)}; }`, '\n    ')}
     default: {}
   }`;
 }
@@ -236,16 +230,17 @@ function severalText(
   read: (name: string) => string,
   { lines, outputs }: ProgramText,
 ): string {
+  // The index in front: inputs may be named x and x_0.
   const reads = (index: number): string[] => [
-    ...inputs.map((name) => `var own_${name}_${index} = 0.0;`),
+    ...inputs.map((name) => `var own${index}_${name} = 0.0;`),
     `{ let at = min(first + ${WORKGROUP * index}u, count - 1u);`,
-    ...inputs.map((name) => `  own_${name}_${index} = ${read(name)};`),
+    ...inputs.map((name) => `  own${index}_${name} = ${read(name)};`),
     '}',
   ];
   const computes = (index: number): string[] => [
     `if (first + ${WORKGROUP * index}u < count) {`,
     `  let at = first + ${WORKGROUP * index}u;`,
-    ...inputs.map((name) => `  let own_${name} = own_${name}_${index};`),
+    ...inputs.map((name) => `  let own_${name} = own${index}_${name};`),
     ...lines.map((line) => `  ${line}`),
     ...outputs.map(([name, value]) => `  out_${name}[at] = ${value};`),
     '}',

@@ -16,12 +16,12 @@ import { fill } from '../wgsl/fill.js';
 import { range, times } from '../wgsl/text.js';
 import { text as forwardText } from './entmax.wgsl.js';
 import { text as gradientText } from './entmax-gradient.wgsl.js';
+import { lanesOf, ROW_INVOCATIONS } from './row-lanes.js';
 import { text as pairsText } from './row-pairs.wgsl.js';
 import { rowSums } from './row-sums.js';
 import { rowsOf } from './split-rows.js';
 import { broadcastStrides, collapse } from './strides.js';
 
-const INVOCATIONS = 256;
 /** Groups of four entries that an invocation holds in registers: of the scores, or of weights and gradients. */
 const MOST_QUADS = { forward: 8, gradient: 4 } as const;
 /** Parts of a row that one invocation adds: more in one step cost more than another step. */
@@ -115,7 +115,7 @@ interface Layout {
 }
 
 function layoutOf(width: number, mostQuads: number): Layout {
-  const lanes = Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(width / (4 * mostQuads)))));
+  const lanes = lanesOf(width, 4 * mostQuads);
   const quads = Math.ceil(width / (4 * lanes));
   return { lanes, quads: quads > mostQuads ? 0 : quads, isVec: width % 4 === 0 };
 }
@@ -176,7 +176,7 @@ const forwardKernel = kernelFamily('entmax', ({ lanes, quads, isVec, mask }: For
       visible: optional(mask !== 'none', read(mask === 'entries' ? word : 'u32')),
       out: write(isVec ? 'vec4f' : 'f32'),
     },
-    workgroup: INVOCATIONS,
+    workgroup: ROW_INVOCATIONS,
     source: () => `${rowSums(lanes, false)}
 ${rowPairs(lanes)}
 ${seenFrom(mask)}
@@ -202,7 +202,7 @@ const gradientKernel = kernelFamily('entmax-gradient', ({ lanes, quads, isVec }:
   return {
     uniforms: { rows: 'u32', width: 'u32' },
     buffers: { weights: read(element), given: read(element), out: write(element) },
-    workgroup: INVOCATIONS,
+    workgroup: ROW_INVOCATIONS,
     source: () => `const LANES = ${lanes}u;
 ${rowPairs(lanes)}
 ${loadFloats('weights', isVec)}

@@ -4,7 +4,7 @@ import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { defineKernel, optional, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { loadBits } from '../wgsl/numbers.js';
-import { range, times } from '../wgsl/text.js';
+import { ELEMENTS, forSeveralElements, range } from '../wgsl/text.js';
 import { type Helper, helperText } from './elementwise-wgsl.js';
 import { doesNotFit, largestBytes } from './split-rows.js';
 import { collapse, type Walk } from './strides.js';
@@ -13,8 +13,6 @@ const names = ['a', 'b', 'c'] as const;
 /** Words of a uniform block, 256 bytes. */
 const MOST_WORDS = 64;
 const WORKGROUP = 64;
-/** Words that an invocation writes; see `ELEMENTS` of elementwise programs. */
-const WORDS = 4;
 
 export interface Operand {
   readonly view: View;
@@ -73,7 +71,7 @@ export function recordMap(stream: Stream, mapping: Mapping, operands: readonly O
     kernel.launch(stream, {
       uniforms: { count, extents: walk.extents, a_steps: aSteps ?? [], b_steps: bSteps, c_steps: cSteps },
       buffers: { a, b, c, out: { span: target.span, base: target.base / perWord } },
-      workgroups: { invocations: Math.ceil(count / perWord / WORDS) },
+      workgroups: { invocations: Math.ceil(count / perWord / ELEMENTS) },
     });
   }
 }
@@ -196,18 +194,10 @@ ${
     : 'fn word(at: u32) -> u32 { return element(at); }'
 }
 
-@compute @workgroup_size(INVOCATIONS)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
-  @builtin(local_invocation_index) local: u32,
-) {
-  let words = ${output === 'f16' ? '(params.count + 1u) / 2u' : 'params.count'};
-  let first = (workgroup.x + workgroup.y * groups.x) * ${WORDS * WORKGROUP}u + local;
-  if (first >= words) { return; }
-  // All are read before the first is written.
-  ${times(WORDS, (index) => `let word_${index} = word(min(first + ${WORKGROUP * index}u, words - 1u));`, '\n  ')}
-  out[params.out_base + first] = word_0;
-  ${times(WORDS - 1, (index) => `if (first + ${WORKGROUP * (index + 1)}u < words) { out[params.out_base + first + ${WORKGROUP * (index + 1)}u] = word_${index + 1}; }`, '\n  ')}
-}`;
+${forSeveralElements(
+  WORKGROUP,
+  output === 'f16' ? '(params.count + 1u) / 2u' : 'params.count',
+  (at) => `word(${at})`,
+  (at) => `out[params.out_base + ${at}]`,
+)}`;
 }

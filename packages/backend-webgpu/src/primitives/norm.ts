@@ -24,8 +24,10 @@ import {
 } from './column-sums.js';
 import { helperText } from './elementwise-wgsl.js';
 import { ENTRY, rowStart, stored, unitsText } from './norm-text.js';
+import { lanesOf, ROW_INVOCATIONS } from './row-lanes.js';
 
-const INVOCATIONS = 256;
+/** Elements of a row for each invocation. */
+const eachOf = (half: boolean): number => (half ? 8 : 4);
 
 type Allocate = (shape: Shape, dtype: DType) => WebGpuTensor;
 type Kind = NormRequest['kind'];
@@ -42,7 +44,7 @@ export function norms(
       if (refusals.length > 0) return { refusals };
       const { kind, rows, width, epsilon, hasBias, dtype } = request;
       const half = dtype === 'f16';
-      const lanes = lanesOf(width, half);
+      const lanes = lanesOf(width, eachOf(half));
       return {
         scratchBytes: () => 0,
         describe: () => ({ variant: `one pass, ${lanes} invocations a row` }),
@@ -108,7 +110,7 @@ function recordRows(
 ): void {
   const { x, weight, dOutput, dX, statistics } = buffers;
   const half = dtype === 'f16';
-  const lanes = lanesOf(width, half);
+  const lanes = lanesOf(width, eachOf(half));
   rowsKernel({ kind, lanes, half }).launch(stream, {
     uniforms: { rows, width, epsilon },
     buffers: { x: x.span, weight: weight.span, d_output: dOutput.span, d_x: dX.span, statistics },
@@ -156,11 +158,6 @@ function refusalsOf({ dtype, rows, width, epsilon }: NormRequest, facts: DeviceF
   return refusals;
 }
 
-/** Invocations that share a row: about four of its elements each, of f16 about eight. */
-function lanesOf(width: number, half: boolean): number {
-  return Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(width / (half ? 8 : 4)))));
-}
-
 const rowUniforms = { rows: 'u32', width: 'u32', epsilon: 'f32' } as const;
 
 interface RowVariant {
@@ -181,7 +178,7 @@ const forwardKernel = kernelFamily(
       bias: optional(hasBias, read(stored(half))),
       out: write(stored(half)),
     },
-    workgroup: INVOCATIONS,
+    workgroup: ROW_INVOCATIONS,
     source: () => `${unitsText(half, ['x', 'weight', ...(hasBias ? ['bias'] : [])])}
 ${rowStart(kind, lanes)}
 ${ENTRY}
@@ -203,7 +200,7 @@ const rowsKernel = kernelFamily('norm-gradient rows', ({ kind, lanes, half }: Ro
     d_x: write(stored(half)),
     statistics: write('vec2f'),
   },
-  workgroup: INVOCATIONS,
+  workgroup: ROW_INVOCATIONS,
   source: () => `${unitsText(half, ['x', 'weight', 'd_output'])}
 ${rowStart(kind, lanes)}
 ${ENTRY}

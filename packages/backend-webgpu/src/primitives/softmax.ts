@@ -5,11 +5,11 @@ import { defineKernel, readFrom, writeTo } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
 import { halfOf } from '../wgsl/numbers.js';
 import { range, times } from '../wgsl/text.js';
+import { lanesOf, ROW_INVOCATIONS } from './row-lanes.js';
 import { rowSums, runningSum } from './row-sums.js';
 import { text } from './softmax.wgsl.js';
 import { rowsOf, splitRows } from './split-rows.js';
 
-const INVOCATIONS = 256;
 /** Groups of four entries that an invocation holds in registers. */
 const MOST_QUADS = 4;
 
@@ -34,7 +34,7 @@ function kernelOf({ half, vec, lanes, quads }: SoftmaxParameters) {
     key: `softmax ${lanes} ${quads}${half ? ' f16' : ''}${vec ? ' vec' : ''}`,
     uniforms: { rows: 'u32', width: 'u32' },
     buffers: { x: readFrom(vec ? four : 'u32'), out: writeTo(vec ? four : one) },
-    workgroup: INVOCATIONS,
+    workgroup: ROW_INVOCATIONS,
     source: () => `${rowSums(lanes, false)}
 ${half ? halfOf : ''}
 ${loadQuad(half, vec)}
@@ -95,7 +95,7 @@ export function recordSoftmax(stream: Stream, x: View, out: View): void {
   const half = x.dtype === 'f16';
   // Halves that share a word are or-ed into it.
   if (half) stream.clear(windowOf(out, 0, rows * width).span);
-  const lanes = Math.min(INVOCATIONS, Math.max(4, 2 ** Math.ceil(Math.log2(width / (4 * MOST_QUADS)))));
+  const lanes = lanesOf(width, 4 * MOST_QUADS);
   const quads = Math.ceil(width / (4 * lanes));
   for (const { first, count } of splitRows(stream, 'softmax', rows, width * storedBytes(x.dtype))) {
     const from = windowOf(x, first * width, count * width);

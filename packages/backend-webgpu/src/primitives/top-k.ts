@@ -2,6 +2,7 @@ import { storedBytes, windowOf } from '../runtime/binding.js';
 import type { Stream } from '../runtime/stream.js';
 import type { View } from '../runtime/view.js';
 import { fill } from '../wgsl/fill.js';
+import { lanesOf, ROW_INVOCATIONS } from './row-lanes.js';
 import { rowsOf, splitRows } from './split-rows.js';
 import { LONGEST_LISTED, searchText, selectByScans, type TopKKernel, topKKernel } from './top-k-kernel.js';
 import { text as largestText } from './top-k-largest.wgsl.js';
@@ -59,18 +60,16 @@ const plainKernel = (half: boolean): TopKKernel =>
 const largestKernel = (half: boolean, vec: boolean, lanes: number): TopKKernel =>
   topKKernel(
     `largest ${lanes}`,
-    { half, invocations: 256, vec },
+    { half, invocations: ROW_INVOCATIONS, vec },
     () => `${fourKeys(half, vec)}\n${fill(largestText, { lanes })}`,
   );
 
-/** Invocations that share a row: some 32 of its entries each, a choice. */
-function lanesOf(width: number): number {
-  return Math.min(256, Math.max(4, 2 ** Math.ceil(Math.log2(width / 32))));
-}
+/** Entries of a row for each invocation of `largestKernel`: a choice. */
+const LARGEST_EACH = 32;
 
 function kernelOf(variant: TopKVariant, half: boolean, vec: boolean, width: number): TopKKernel {
   if (variant === 'plain') return plainKernel(half);
-  if (variant === 'largest') return largestKernel(half, vec, lanesOf(width));
+  if (variant === 'largest') return largestKernel(half, vec, lanesOf(width, LARGEST_EACH));
   if (variant === 'scans') return scansKernel(half, vec);
   return listedKernel({ ...variant, half, vec });
 }
@@ -111,5 +110,5 @@ export function recordTopK(
 
 function workgroupsOf(variant: TopKVariant, rows: number, width: number): number | { invocations: number } {
   if (variant === 'plain') return { invocations: rows };
-  return variant === 'largest' ? { invocations: rows * lanesOf(width) } : rows;
+  return variant === 'largest' ? { invocations: rows * lanesOf(width, LARGEST_EACH) } : rows;
 }

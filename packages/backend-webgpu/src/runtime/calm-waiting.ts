@@ -68,21 +68,28 @@ export class CalmWaiting {
   }
 }
 
-/** Node's. Threads with a document are a browser's, which does not poll, and may not sleep. */
+/**
+ * Node's. Pages and workers of a browser, also those of Electron that look like Node, do not poll. Where no memory is
+ * shared, or a thread may not block, nothing is done either.
+ */
 function nodeLoop(): EventLoop | undefined {
-  const { process, setImmediate, document, performance } = globalThis as {
+  const { process, setImmediate, document, WorkerGlobalScope, performance } = globalThis as {
     process?: { versions?: { node?: string; bun?: string; deno?: string } };
     setImmediate?: (call: () => void) => unknown;
     document?: unknown;
+    WorkerGlobalScope?: unknown;
     performance?: { now(): number };
   };
   const { node, bun, deno } = process?.versions ?? {};
   if (node === undefined || bun !== undefined || deno !== undefined) return undefined;
-  if (setImmediate === undefined || performance === undefined || document !== undefined) return undefined;
-  const cell = new Int32Array(new SharedArrayBuffer(4));
-  return {
-    next: (call) => void setImmediate(call),
-    sleep: (ms) => void Atomics.wait(cell, 0, 0, ms),
-    now: () => performance.now(),
-  };
+  if (document !== undefined || WorkerGlobalScope !== undefined) return undefined;
+  if (setImmediate === undefined || performance === undefined) return undefined;
+  try {
+    const cell = new Int32Array(new SharedArrayBuffer(4));
+    const sleep = (ms: number): void => void Atomics.wait(cell, 0, 0, ms);
+    sleep(0);
+    return { next: (call) => void setImmediate(call), sleep, now: () => performance.now() };
+  } catch {
+    return undefined;
+  }
 }

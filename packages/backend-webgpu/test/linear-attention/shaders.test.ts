@@ -4,9 +4,10 @@ import { limitsOf } from '../../src/limits.js';
 import { fusedLinearAttention } from '../../src/linear-attention/fused-linear-attention.js';
 import { fusedLinearBackward } from '../../src/linear-attention/fused-linear-backward.js';
 import type { Kernel } from '../../src/runtime/kernel.js';
+import type { Stream } from '../../src/runtime/stream.js';
 import { storageBytes, type View } from '../../src/runtime/view.js';
 import { recordedKernels } from '../support/recorded-kernels.js';
-import { PLAIN } from '../support/recording.js';
+import { kernelsOf as launchedKernels, PLAIN } from '../support/recording.js';
 
 const usual: LinearAttentionRequest = {
   ...{ batch: 1, queryHeads: 2, keyHeads: 2, queryLength: 300, keyLength: 300, features: 64, valueDim: 64 },
@@ -14,37 +15,40 @@ const usual: LinearAttentionRequest = {
   ...{ keyLengths: true, keyLogScale: false, continues: false, returnsState: true, saves: true },
 };
 
-/** The kernels of a call and of its gradients. */
-function kernelsOf(special: Partial<LinearAttentionRequest>): Promise<readonly Kernel[]> {
+/** A call and its gradients. */
+function record(stream: Stream, special: Partial<LinearAttentionRequest>): void {
   const request = { ...usual, ...special };
   const { batch, queryHeads, keyHeads, queryLength, keyLength, features, valueDim, dtype } = request;
-  return recordedKernels(PLAIN, (stream) => {
-    const view = (shape: View['shape'], type: View['dtype'] = 'f32'): View => ({
-      ...{ shape, dtype: type },
-      span: stream.scratch(storageBytes(shape, type)),
-    });
-    const inputs: LinearAttentionInputs<View> = {
-      queryFeatures: view([batch, queryHeads, queryLength, features], dtype),
-      keyFeatures: view([batch, keyHeads, keyLength, features], dtype),
-      value: view([batch, keyHeads, keyLength, valueDim], dtype),
-      ...(request.keyLengths && { keyLengths: view([batch], 'i32') }),
-      ...(request.keyMask && { keyMask: view(request.keyMask, 'bool') }),
-      ...(request.keyLogScale && { keyLogScale: view([batch, keyHeads, keyLength]) }),
-      ...(request.continues && {
-        sumsBefore: view([batch, keyHeads, features, valueDim]),
-        totalBefore: view([batch, keyHeads, features]),
-        ...(request.keyLogScale && { logScaleBefore: view([batch, keyHeads]) }),
-      }),
-    };
-    const limits = limitsOf(stream.facts);
-    const forward = fusedLinearAttention(stream, stream.facts, view).prepare(request, limits);
-    if ('refusals' in forward) throw new Error(forward.refusals.join('; '));
-    const { output, denominators } = forward.run(inputs, keyLength);
-    const backward = fusedLinearBackward(stream, stream.facts, view).prepare(request, limits);
-    if ('refusals' in backward) throw new Error(backward.refusals.join('; '));
-    backward.run({ ...inputs, dOutput: output, ...(denominators && { denominators }) }, keyLength);
+  const view = (shape: View['shape'], type: View['dtype'] = 'f32'): View => ({
+    ...{ shape, dtype: type },
+    span: stream.scratch(storageBytes(shape, type)),
   });
+  const inputs: LinearAttentionInputs<View> = {
+    queryFeatures: view([batch, queryHeads, queryLength, features], dtype),
+    keyFeatures: view([batch, keyHeads, keyLength, features], dtype),
+    value: view([batch, keyHeads, keyLength, valueDim], dtype),
+    ...(request.keyLengths && { keyLengths: view([batch], 'i32') }),
+    ...(request.keyMask && { keyMask: view(request.keyMask, 'bool') }),
+    ...(request.keyLogScale && { keyLogScale: view([batch, keyHeads, keyLength]) }),
+    ...(request.continues && {
+      sumsBefore: view([batch, keyHeads, features, valueDim]),
+      totalBefore: view([batch, keyHeads, features]),
+      ...(request.keyLogScale && { logScaleBefore: view([batch, keyHeads]) }),
+    }),
+  };
+  const limits = limitsOf(stream.facts);
+  const tokens = Math.max(queryLength, keyLength);
+  const forward = fusedLinearAttention(stream, stream.facts, view).prepare(request, limits);
+  if ('refusals' in forward) throw new Error(forward.refusals.join('; '));
+  const { output, denominators } = forward.run(inputs, tokens);
+  const backward = fusedLinearBackward(stream, stream.facts, view).prepare(request, limits);
+  if ('refusals' in backward) throw new Error(backward.refusals.join('; '));
+  backward.run({ ...inputs, dOutput: output, ...(denominators && { denominators }) }, tokens);
 }
+
+/** The kernels of a call and of its gradients. */
+const kernelsOf = (special: Partial<LinearAttentionRequest>): Promise<readonly Kernel[]> =>
+  recordedKernels(PLAIN, (stream) => record(stream, special));
 
 const shown = {
   plain: usual,
@@ -80,3 +84,28 @@ test('every shader compiles, different keys name different ones, and no key a se
   }
   expect(new Set(texts.values()).size).toBe(texts.size);
 });
+
+/** Sizes beyond what one launch does; without a binding of their own, on a device that binds 4 GiB. */
+const large: Readonly<Record<string, Partial<LinearAttentionRequest> & { readonly bindingBytes?: number }>> =
+  {
+    'queries that see all keys': { causal: false, queryLength: 5_000_000 },
+    'keys that all queries see': { causal: false, keyLength: 5_000_000 },
+    'causal pairs': { queryLength: 3_000_000, keyLength: 3_000_000 },
+    'queries before the first key': { queryLength: 3_000_000, keyLength: 100 },
+    chunks: { queryLength: 9_000_000, keyLength: 9_000_000, keyLogScale: true },
+    heads: { batch: 32_767 },
+    sums: {
+      ...{ queryHeads: 1, keyHeads: 1, queryLength: 60_000, keyLength: 60_000 },
+      ...{ features: 512, valueDim: 511, bindingBytes: 2 ** 27 },
+    },
+  };
+
+for (const [name, { bindingBytes = 2 ** 32 - 4, ...special }] of Object.entries(large)) {
+  test(`no launch is larger than the device takes: many ${name}`, () => {
+    // A launch beyond the grid of every device, or a binding beyond this one's, throws.
+    const kernels = launchedKernels({ ...PLAIN, bindingBytes }, (stream) =>
+      record(stream, { features: 4, valueDim: 3, ...special }),
+    );
+    expect(kernels.size).toBeGreaterThan(5);
+  });
+}

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { CalmWaiting, type EventLoop } from '../../src/runtime/calm-waiting.js';
 
 /** An event loop whose turns and clock a test makes. */
@@ -103,6 +103,43 @@ describe('waits', () => {
   it('need an event loop that polls', async () => {
     expect(await new CalmWaiting(undefined).during(Promise.resolve(3))).toBe(3);
   });
+});
+
+describe('turns are left alone', () => {
+  afterEach(() => void vi.unstubAllGlobals());
+  /** Of a wait that is long enough for some. */
+  const sleeps = async (): Promise<number> => {
+    const blocked = vi.spyOn(Atomics, 'wait');
+    await new CalmWaiting().during(new Promise((resolve) => setTimeout(resolve, 100)));
+    const lasting = blocked.mock.calls.filter(([, , , ms]) => ms !== 0).length;
+    blocked.mockRestore();
+    return lasting;
+  };
+
+  it.each([
+    ['document', {}],
+    ['WorkerGlobalScope', {}],
+    ['SharedArrayBuffer', undefined],
+    ['setImmediate', undefined],
+    ['process', { versions: {} }],
+    ['process', { versions: { node: '22.0.0', bun: '1.0.0' } }],
+  ])('where %s is %j', async (name, value) => {
+    vi.stubGlobal(name, value);
+    expect(await sleeps()).toBe(0);
+  });
+
+  it('where a thread may not block', async () => {
+    const wait = vi.spyOn(Atomics, 'wait').mockImplementation(() => {
+      throw new TypeError('Atomics.wait cannot be called in this context');
+    });
+    const waiting = new CalmWaiting();
+    const before = wait.mock.calls.length;
+    expect(await waiting.during(new Promise((resolve) => setTimeout(() => resolve(5), 50)))).toBe(5);
+    expect(wait.mock.calls.length).toBe(before);
+    wait.mockRestore();
+  });
+
+  it('but not in Node', async () => expect(await sleeps()).toBeGreaterThan(0));
 });
 
 it('turns of Node are few while nothing else runs', async () => {

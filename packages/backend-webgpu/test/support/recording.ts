@@ -46,6 +46,8 @@ export function kernelsOf(
     facts,
     launch({ kernel, buffers, uniforms, workgroups }) {
       if (buffers.length > facts.storageBuffers) throw new Error(`${kernel.key}: ${buffers.length} buffers`);
+      const bytes = buffers.reduce((most, { size }) => Math.max(most, size), 0);
+      if (bytes > facts.bindingBytes) throw new Error(`${kernel.key}: a binding of ${bytes} bytes`);
       if (uniforms.byteLength > UNIFORM_BYTES) throw new Error(`${kernel.key}: ${uniforms.byteLength} bytes`);
       if (!('indirect' in workgroups) && workgroups.some((count) => count > LARGEST_GRID)) {
         throw new Error(`${kernel.key}: ${workgroups.join(' x ')} workgroups`);

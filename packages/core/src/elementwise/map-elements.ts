@@ -62,11 +62,10 @@ export function programBytes(
   { halfInputs, outputs }: ElementwiseStorage = { halfInputs: [], outputs: 'f32' },
   rows: { readonly names: readonly string[]; readonly width: number } = { names: [], width: 1 },
 ): { readonly inputs: number; readonly output: number } {
-  const inputs = program.inputs.map(
-    (name) => (halfInputs.includes(name) ? 2 : 4) / (rows.names.includes(name) ? rows.width : 1),
-  );
+  const bytesOf = (name: string): number =>
+    (halfInputs.includes(name) ? 2 : 4) * (rows.names.includes(name) ? elements / rows.width : elements);
   return {
-    inputs: elements * inputs.reduce((a, b) => a + b, 0),
+    inputs: program.inputs.reduce((sum, name) => sum + bytesOf(name), 0),
     output: elements * bytesPerElement(outputs) * Object.keys(program.outputs).length,
   };
 }

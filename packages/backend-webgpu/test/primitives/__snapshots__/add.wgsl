@@ -29,16 +29,15 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let words = params.count;
+  let count = params.count;
   let first = (workgroup.x + workgroup.y * groups.x) * 256u + local;
-  if (first >= words) { return; }
-  // All are read before the first is written.
-  let word_0 = word(min(first + 0u, words - 1u));
-  let word_1 = word(min(first + 64u, words - 1u));
-  let word_2 = word(min(first + 128u, words - 1u));
-  let word_3 = word(min(first + 192u, words - 1u));
-  out[params.out_base + first] = word_0;
-  if (first + 64u < words) { out[params.out_base + first + 64u] = word_1; }
-  if (first + 128u < words) { out[params.out_base + first + 128u] = word_2; }
-  if (first + 192u < words) { out[params.out_base + first + 192u] = word_3; }
+  if (first >= count) { return; }
+  let value_0 = word(min(first + 0u, count - 1u));
+  let value_1 = word(min(first + 64u, count - 1u));
+  let value_2 = word(min(first + 128u, count - 1u));
+  let value_3 = word(min(first + 192u, count - 1u));
+  if (first + 0u < count) { out[params.out_base + first + 0u] = value_0; }
+  if (first + 64u < count) { out[params.out_base + first + 64u] = value_1; }
+  if (first + 128u < count) { out[params.out_base + first + 128u] = value_2; }
+  if (first + 192u < count) { out[params.out_base + first + 192u] = value_3; }
 }

@@ -33,34 +33,34 @@ fn main(
   let count = params.count;
   let first = group * 256u + local;
   if (first >= count) { return; }
-  var own_x_0 = 0.0;
-  var own_y_0 = 0.0;
+  var own0_x = 0.0;
+  var own0_y = 0.0;
   { let at = min(first + 0u, count - 1u);
-    own_x_0 = in_x[at];
-    own_y_0 = in_y[at];
+    own0_x = in_x[at];
+    own0_y = in_y[at];
   }
-  var own_x_1 = 0.0;
-  var own_y_1 = 0.0;
+  var own1_x = 0.0;
+  var own1_y = 0.0;
   { let at = min(first + 64u, count - 1u);
-    own_x_1 = in_x[at];
-    own_y_1 = in_y[at];
+    own1_x = in_x[at];
+    own1_y = in_y[at];
   }
-  var own_x_2 = 0.0;
-  var own_y_2 = 0.0;
+  var own2_x = 0.0;
+  var own2_y = 0.0;
   { let at = min(first + 128u, count - 1u);
-    own_x_2 = in_x[at];
-    own_y_2 = in_y[at];
+    own2_x = in_x[at];
+    own2_y = in_y[at];
   }
-  var own_x_3 = 0.0;
-  var own_y_3 = 0.0;
+  var own3_x = 0.0;
+  var own3_y = 0.0;
   { let at = min(first + 192u, count - 1u);
-    own_x_3 = in_x[at];
-    own_y_3 = in_y[at];
+    own3_x = in_x[at];
+    own3_y = in_y[at];
   }
   if (first + 0u < count) {
     let at = first + 0u;
-    let own_x = own_x_0;
-    let own_y = own_y_0;
+    let own_x = own0_x;
+    let own_y = own0_y;
     let e0 = own_x;
     let e1 = own_y;
     let e2 = in_numbers[0u];
@@ -74,8 +74,8 @@ fn main(
   }
   if (first + 64u < count) {
     let at = first + 64u;
-    let own_x = own_x_1;
-    let own_y = own_y_1;
+    let own_x = own1_x;
+    let own_y = own1_y;
     let e0 = own_x;
     let e1 = own_y;
     let e2 = in_numbers[0u];
@@ -89,8 +89,8 @@ fn main(
   }
   if (first + 128u < count) {
     let at = first + 128u;
-    let own_x = own_x_2;
-    let own_y = own_y_2;
+    let own_x = own2_x;
+    let own_y = own2_y;
     let e0 = own_x;
     let e1 = own_y;
     let e2 = in_numbers[0u];
@@ -104,8 +104,8 @@ fn main(
   }
   if (first + 192u < count) {
     let at = first + 192u;
-    let own_x = own_x_3;
-    let own_y = own_y_3;
+    let own_x = own3_x;
+    let own_y = own3_y;
     let e0 = own_x;
     let e1 = own_y;
     let e2 = in_numbers[0u];

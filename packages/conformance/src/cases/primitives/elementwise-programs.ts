@@ -285,6 +285,38 @@ export const elementwiseProgramCases: readonly ConformanceCase[] = [
     a.dispose();
     b.dispose();
   }),
+  ...(
+    [
+      ['x', 'x_0', 'x_1'],
+      ['x_1', 'x_0', 'x'],
+    ] as const
+  ).map((names) =>
+    programCase(`inputs named ${names.join(', ')}`, async ({ upload, expect }) => {
+      const program = ops.elementwiseProgram({ inputs: names }, ({ x, x_0, x_1 }) => ({
+        y: sub(mul(x, x_0), x_1),
+      }));
+      const inputs = { x: upload(list(2, 3)), x_0: upload(list(10, 20)), x_1: upload(list(1, 5)) };
+      await expect('alone', ops.mapElements(program, inputs).y, list(19, 55));
+      for (const { y } of ops.mapElementsOfAll(program, [inputs, inputs])) {
+        await expect('of several', y, list(19, 55));
+      }
+      // Tensors that replace inputs are bound together where a call finds them together.
+      const replacing = ops.elementwiseProgram({ inputs: ['y', ...names] }, ({ y, x, x_0, x_1 }) => ({
+        y: add(sub(mul(x, x_0), x_1), y),
+      }));
+      let replaced = [upload(list(0, 0)), upload(list(0.5, 0.5))];
+      for (let step = 0; step < 2; step++) {
+        const made = ops.mapElementsOfAll(
+          replacing,
+          replaced.map((y) => ({ ...inputs, y })),
+        );
+        if (step > 0) for (const one of replaced) one.dispose();
+        replaced = made.map(({ y }) => y);
+      }
+      await expect('replaced once and again', replaced[0] as ops.Tensor, list(38, 110));
+      await expect('and another', replaced[1] as ops.Tensor, list(38.5, 110.5));
+    }),
+  ),
   programCase('programs that differ in what they do not read', async ({ upload, expect }) => {
     const [x, y] = [upload(list(1, 2)), upload(list(3, 4))];
     const negative = (inputs: readonly ('x' | 'y')[], numbers: readonly 'a'[] = []) =>
