@@ -1,10 +1,8 @@
 import { TopKError } from '@topk-attention/core';
 import { BindGroups } from './bind-groups.js';
-import { packBlocks } from './blocks.js';
 import { CalmWaiting } from './calm-waiting.js';
 import type { CommandContext } from './commands.js';
 import { DryBuffer } from './dry-buffer.js';
-import { Encoding } from './encoding.js';
 import { ErrorScopes } from './error-scopes.js';
 import { type DeviceFacts, deviceFacts } from './facts.js';
 import { Failure } from './failure.js';
@@ -16,15 +14,8 @@ import { Capture, type Program, type Segment } from './program.js';
 import { Readback } from './readback.js';
 import { Recording, type Replaceable } from './recording.js';
 import type { Step } from './step.js';
-import { BUFFER_USAGE } from './usage.js';
+import { Submitter } from './submitter.js';
 
-/**
- * Writes up to this size travel with the uniform blocks and are copied on the device, so that they do not end a
- * submission.
- */
-const SMALL_WRITE_BYTES = 1 << 14;
-/** Larger ones go to the queue in pieces of this size. */
-const WRITE_PIECE_BYTES = 1 << 28;
 /** Number of steps after which work starts without a flush, so that the device need not wait for a long recording. */
 const MOST_PENDING = 512;
 
@@ -64,6 +55,7 @@ export class Stream {
   readonly isDry: boolean;
   readonly #bindGroups: BindGroups;
   readonly #context: CommandContext & { destroyLater(buffer: GPUBuffer): void };
+  readonly #submitter: Submitter;
   readonly #readback: Readback;
   readonly #failure = new Failure();
   readonly #waiting = new CalmWaiting();
@@ -76,9 +68,6 @@ export class Stream {
   /** Submissions that wait for pipelines. */
   #delayed = 0;
   readonly #scopes: ErrorScopes;
-  #blocks: GPUBuffer | undefined;
-  #launches = 0;
-  #submissions = 0;
 
   constructor(device: GPUDevice, { poolCapBytes, isDry = false }: StreamOptions = {}) {
     this.device = device;
@@ -87,6 +76,7 @@ export class Stream {
     this.#scopes = new ErrorScopes(device, (error) => this.fail(error));
     this.pipelines = new Pipelines(device);
     this.#bindGroups = new BindGroups(device, this.pipelines);
+    this.#submitter = new Submitter(device, this.pipelines, this.#bindGroups);
     this.#context = {
       ...{ device, pipelines: this.pipelines, bindGroups: this.#bindGroups },
       destroyLater: (buffer) => this.destroyLater(buffer),
@@ -130,7 +120,7 @@ export class Stream {
 
   /** Counts since creation. */
   get counts(): { readonly launches: number; readonly submissions: number } {
-    return { launches: this.#launches, submissions: this.#submissions };
+    return this.#submitter.counts;
   }
 
   launch(launch: Launch): void {
@@ -172,7 +162,7 @@ export class Stream {
     }
     const size = Math.max(4, data.byteLength);
     const span: Span = { buffer: this.pool.acquireFresh(size), offset: 0, size };
-    if (!this.isDry) this.#scopes.run(() => this.#writeInPieces(span, data));
+    if (!this.isDry) this.#scopes.run(() => this.#submitter.write(span, data));
     return span;
   }
 
@@ -375,7 +365,7 @@ export class Stream {
     await this.#waiting.during(ended);
     this.pool.destroy();
     this.#readback.destroy();
-    this.#blocks?.destroy();
+    this.#submitter.destroy();
     this.#bindGroups.clear();
     this.profile?.destroy();
   }
@@ -421,72 +411,9 @@ export class Stream {
   #submit(steps: readonly Step[]): void {
     if (this.failure !== undefined) return;
     try {
-      this.#scopes.run(() => this.#encode(steps));
+      this.#scopes.run(() => this.#submitter.submit(steps, this.profile));
     } catch (error) {
       this.#failWith(error);
-    }
-  }
-
-  #encode(steps: readonly Step[]): void {
-    const { buffer: blocks, offsets } = this.#writeBlocks(steps);
-    const encoding = new Encoding(this.device, this.profile);
-    const destroyed: GPUBuffer[] = [];
-    for (const [index, step] of steps.entries()) {
-      const offset = offsets[index] as number;
-      if (step.kind === 'launch') {
-        const { kernel, buffers, workgroups } = step.launch;
-        encoding.dispatch({
-          key: kernel.key,
-          pipeline: this.pipelines.ready(kernel) as GPUComputePipeline,
-          group: this.#bindGroups.get(kernel, buffers, blocks),
-          blockAt: [offset],
-          workgroups,
-        });
-      } else if (step.kind === 'segment') step.segment.encode(encoding, step.spans);
-      else if (step.kind === 'replay') {
-        step.recording.encode(encoding, step.seeds, step.isExchanged, step.results);
-      } else if (step.kind === 'destroy') destroyed.push(step.buffer);
-      else if (step.kind === 'clear') encoding.clear(step.span);
-      else if (step.kind === 'copy') {
-        const { from, to } = step;
-        encoding.copy(from.buffer, from.offset, to.buffer, to.offset, from.size);
-      } else if (offset < 0) {
-        // Too long to travel with the blocks: the queue takes it between two submissions.
-        encoding.submit();
-        this.#writeInPieces(step.to, step.data);
-      } else encoding.copy(blocks, offset, step.to.buffer, step.to.offset, step.data.byteLength);
-    }
-    encoding.submit();
-    this.#launches += encoding.counts.launches;
-    this.#submissions += encoding.counts.submissions;
-    for (const buffer of destroyed) buffer.destroy();
-  }
-
-  /** Writes blocks in a single write. One buffer serves all submissions: writes and submissions happen in order. */
-  #writeBlocks(steps: readonly Step[]): { readonly buffer: GPUBuffer; readonly offsets: readonly number[] } {
-    const { data, offsets } = packBlocks(steps, SMALL_WRITE_BYTES);
-    if (this.#blocks === undefined || this.#blocks.size < data.byteLength) {
-      const { UNIFORM, COPY_SRC, COPY_DST } = BUFFER_USAGE;
-      this.#blocks?.destroy();
-      const size = 2 ** Math.ceil(Math.log2(Math.max(data.byteLength, 1 << 16)));
-      this.#blocks = this.device.createBuffer({ size, usage: UNIFORM | COPY_SRC | COPY_DST });
-    }
-    if (data.byteLength > 0) {
-      this.device.queue.writeBuffer(this.#blocks, 0, data as Uint8Array<ArrayBuffer>);
-    }
-    return { buffer: this.#blocks, offsets };
-  }
-
-  #writeInPieces(to: Span, data: Uint8Array): void {
-    for (let at = 0; at < data.byteLength; at += WRITE_PIECE_BYTES) {
-      const size = Math.min(WRITE_PIECE_BYTES, data.byteLength - at);
-      this.device.queue.writeBuffer(
-        to.buffer,
-        to.offset + at,
-        data.buffer as ArrayBuffer,
-        data.byteOffset + at,
-        size,
-      );
     }
   }
 }

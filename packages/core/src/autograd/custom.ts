@@ -10,9 +10,9 @@ export interface CustomForward {
 
 /**
  * An op composed of other ops, with its own gradient: the inner ops are not recorded. `forward` is told whether a tape
- * follows one of the inputs, and which of them, so that it can skip and leave out what only the backward pass uses. `backward` gets the cotangents of
- * the outputs (undefined where none arrived) and returns those of `inputs` (undefined: none); its fourth argument says
- * which of them are followed, so that the others can be left out.
+ * follows one of the inputs, and which of them, so that it can leave out what only their gradients use. `backward` gets
+ * the cotangents of the outputs (undefined where none arrived) and returns those of `inputs` (undefined: none); its
+ * fourth argument says which of them are followed, so that the others can be left out.
  */
 export function custom(
   name: string,
