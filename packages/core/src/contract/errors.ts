@@ -15,7 +15,7 @@ export type CoreErrorCode =
   | 'UNSUPPORTED'
   | 'DOES_NOT_FIT'
   | 'NOT_DIFFERENTIABLE'
-  // values, only with `debug: true`
+  // values, where something reads them: `requireNoNaN`, training
   | 'NAN_FOUND'
   // engine
   | 'OUT_OF_MEMORY'
@@ -50,20 +50,23 @@ export interface ErrorDetails {
 export class TopKError extends Error {
   override readonly name = 'TopKError';
   readonly code: ErrorCode;
-  readonly expected: string | undefined;
-  readonly got: string | undefined;
-  readonly fix: string | undefined;
+  // Declared, not defined: Node prints every property of an uncaught error, also those that are undefined.
+  declare readonly expected: string | undefined;
+  declare readonly got: string | undefined;
+  declare readonly fix: string | undefined;
 
   constructor(code: ErrorCode, what: string, details: ErrorDetails = {}) {
     const parts = [what];
     if (details.expected !== undefined) parts.push(`expected ${details.expected}`);
     if (details.got !== undefined) parts.push(`got ${details.got}`);
     const message = parts.join(': ').replace(/: got /, ', got ');
-    super(details.fix === undefined ? message : `${message}. ${details.fix}`, { cause: details.cause });
+    const { cause } = details;
+    const full = details.fix === undefined ? message : `${message}. ${details.fix}`;
+    super(full, cause === undefined ? undefined : { cause });
     this.code = code;
-    this.expected = details.expected;
-    this.got = details.got;
-    this.fix = details.fix;
+    if (details.expected !== undefined) this.expected = details.expected;
+    if (details.got !== undefined) this.got = details.got;
+    if (details.fix !== undefined) this.fix = details.fix;
   }
 }
 
