@@ -40,7 +40,9 @@ export class StateDictError extends TopKError implements StateDictDifferences {
     super('STATE_DICT_MISMATCH', `${where}: the tensors do not match the layer`, {
       expected: 'the names and shapes that it declares',
       got: parts.join('; '),
-      fix: 'Build the layer from the configuration of the file, or see the options of loadStateDict',
+      fix: unexpected.some((name) => /(^|\.)in_proj_(weight|bias)$/.test(name))
+        ? 'PyTorch packs the projections of its attention: load splitInProjections(await readStateDict(file))'
+        : 'Build the layer from the configuration of the file, rename its tensors, or pass loadStateDict ignores (for unexpected ones) or initializeMissing',
     });
     this.missing = missing;
     this.unexpected = unexpected;

@@ -28,6 +28,23 @@ export async function stateDict(parameters: ParameterTree): Promise<StateDict> {
   return Object.fromEntries(await Promise.all(read));
 }
 
+/**
+ * All tensors of an open file, as they are stored, to be renamed or changed before `loadStateDict`. The file stays open.
+ *
+ * @throws TopKError UNSUPPORTED for a tensor of 8 bits or fewer, such as F8_E4M3; whatever reading throws.
+ *
+ * @example
+ * const file = await openSafetensors(encodeSafetensors(await stateDict(initialize(backend, linearLayer(3, 2), 42))));
+ * const renamed = Object.entries(await readStateDict(file)).map(([name, stored]) => [`head.${name}`, stored]);
+ * const dict = Object.fromEntries(renamed);
+ */
+export async function readStateDict(file: TensorReader): Promise<StateDict> {
+  const read: { [name: string]: TensorToWrite } = {};
+  for (const [name, { dtype, shape }] of file.tensors)
+    read[name] = { dtype, shape, data: await file.read(name) };
+  return read;
+}
+
 /** The reference backend's f64 mode gives doubles. */
 async function float32Of(one: Tensor): Promise<Float32Array> {
   const data = await one.data();

@@ -6,7 +6,9 @@ import type { Layer } from './layer.js';
 
 /**
  * Ties parameters of a layer: a copy and its original are one tensor, with one gradient, and only the original is in
- * the tree. Files may hold the copies as well, or only the copies.
+ * the tree. Files may hold the copies as well, or only the copies. Only this layer's `apply` knows the copies' names: a
+ * part that is applied by itself, as when decoding, goes by the original's path. Below that is
+ * `parts.head.apply(within(context, 'embed'), x)`.
  *
  * @param copies maps the name of each copy to the name of its original, which has the same shape
  * @throws TopKError INVALID_OPTION for names that the layer lacks and originals that are copies, SHAPE_MISMATCH.

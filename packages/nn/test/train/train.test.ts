@@ -489,6 +489,10 @@ describe('stops', () => {
     ['to resume from nowhere', { resume: true }],
     ['a parameter that is none', { parameters: { x: 1 } as never }],
     ['a misspelt option', { max_steps: 1 } as never],
+    ['examples in place of a loader', { data: [1, 2] as never }],
+    ['an optimiser that was not made', { optimizer: adamW as never }],
+    ['a folder in place of a store', { checkpoints: 'runs' as never }],
+    ['parameters in place of a layer', { redraw: {} as never }],
   ])('%s: refused', async (_, options) => {
     expect(await failure(run(options))).toMatchObject({ code: 'INVALID_OPTION' });
   });
