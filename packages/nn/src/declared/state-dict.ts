@@ -1,5 +1,4 @@
-import type { Tensor } from '@topk-attention/core';
-import { TopKError } from '@topk-attention/core';
+import { describeValue, Tensor, TopKError } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
 import { requireTensor } from '../require.js';
 import type { TensorReader } from '../safetensors/read.js';
@@ -53,6 +52,7 @@ async function float32Of(one: Tensor): Promise<Float32Array> {
 
 /** A reader for a state dict in memory; an open file stays as it is. */
 export function readerOf(dict: StateDict | TensorReader): TensorReader {
+  requireDict(dict);
   if (isReader(dict)) return dict;
   const read = async (name: string): Promise<TensorToWrite> => {
     const found = dict[name];
@@ -75,4 +75,18 @@ export function readerOf(dict: StateDict | TensorReader): TensorReader {
 
 function isReader(dict: StateDict | TensorReader): dict is TensorReader {
   return dict.tensors instanceof Map;
+}
+
+/** @throws TopKError INVALID_OPTION for a path, and for parameters in place of their values. */
+function requireDict(dict: StateDict | TensorReader): void {
+  const isObject = typeof dict === 'object' && dict !== null;
+  const parameter = isObject && Object.values(dict).some((one) => one instanceof Tensor);
+  if (isObject && !parameter) return;
+  throw new TopKError('INVALID_OPTION', 'state dict: this is none', {
+    expected: 'a state dict or an open file',
+    got: parameter ? 'a tree of parameters' : describeValue(dict),
+    fix: parameter
+      ? 'Read the values back: await stateDict(parameters)'
+      : 'Open a path: await openSafetensors(await openFile(path))',
+  });
 }

@@ -17,6 +17,8 @@ import {
   StateDictError,
   splitInProjections,
   stateDict,
+  summary,
+  trainableExcept,
 } from '../../src/index.js';
 import { errorOf } from '../support/files.js';
 
@@ -210,4 +212,32 @@ test('a file of PyTorch with packed projections is told how to load', async () =
   expect(joinInProjections(await stateDict(loaded))).toEqual(packed);
   const { 'norm1.bias': _, ...others } = splitInProjections(packed);
   expect((await errorOf(loadStateDict(backend, layer, others))).fix).toMatch(/initializeMissing/);
+});
+
+describe('what is no state dict, and what is no layer', () => {
+  const backend = createReferenceBackend();
+  const layer = encoderLayer({ width: 2, heads: 1, hidden: 2 });
+  const parameters = initialize(backend, layer, 1);
+
+  test.each<[string, unknown, RegExp]>([
+    ['a path', 'model.safetensors', /openSafetensors\(await openFile\(path\)\)/],
+    ['parameters', parameters, /await stateDict\(parameters\)/],
+    ['nothing', undefined, /openFile/],
+  ])('%s: refused with what to pass', async (_, dict, fix) => {
+    const error = await errorOf(loadStateDict(backend, layer, dict as StateDict));
+    expect(error).toMatchObject({ code: 'INVALID_OPTION', fix: expect.stringMatching(fix) });
+  });
+
+  test('parameters are not written, and do not stand for a layer', async () => {
+    expect(() => encodeSafetensors(parameters as never)).toThrow(/await stateDict\(parameters\)/);
+    const dict = await stateDict(parameters);
+    for (const call of [
+      () => initialize(backend, parameters as never, 1),
+      () => summary(parameters as never),
+      () => trainableExcept(parameters as never),
+      () => compareStateDict(parameters as never, dict),
+    ]) {
+      expect(call).toThrow(/this is not a layer.*Pass the layer itself/);
+    }
+  });
 });
