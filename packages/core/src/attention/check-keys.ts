@@ -60,6 +60,6 @@ export function checkBroadcast(
     expected: dtype,
     got: one.dtype,
     // Additive masks are floats elsewhere, PyTorch's attn_mask for one.
-    ...(name === 'mask' && { fix: 'Pass numbers that are added to the scores as bias' }),
+    ...(name === 'mask' && { fix: 'Pass additive masks as bias' }),
   });
 }
