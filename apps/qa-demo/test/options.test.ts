@@ -222,7 +222,13 @@ const modules: Readonly<Record<string, Exports>> = {
         untyped(nn).dataLoader([1], { batchSize: 1, collate: (one: unknown) => one, ...wrong }),
       train: (wrong) =>
         untyped(nn).train({
-          ...{ parameters: { x }, loss: () => x, data: {}, optimizer: {}, maxSteps: 0 },
+          ...{
+            parameters: { x },
+            loss: () => x,
+            data: { batches: () => x },
+            optimizer: { update: () => x },
+            maxSteps: 0,
+          },
           ...wrong,
         }),
     },
@@ -231,7 +237,7 @@ const modules: Readonly<Record<string, Exports>> = {
       readOptionalText readText recomputed residual rotated saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineEncoderLayer defineLayer dropoutLayer exact initialize parameterOf redraw
-      splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept visibleKeys withLosses within meanSquaredError`,
+      joinInProjections readStateDict splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept visibleKeys withLosses within meanSquaredError`,
   },
   "nn's initializers": {
     of: nn.initializers,

@@ -91,9 +91,9 @@ export function sigmoidAttention(options?: SigmoidOptions): Mechanism {
     ],
     refusals: {
       causal:
-        'Its bias, -log n, would change with every token: give the length of training texts, or the bias',
+        'Its bias, -log n, would change with every token: pass length, that of the texts in training, or bias',
       decoding:
-        'Its bias, -log n, would change with every token: give the length of training texts, or the bias',
+        'Its bias, -log n, would change with every token: pass length, that of the texts in training, or bias',
       zeroShot: notSoftmax,
     },
     declare: ({ headDim }) => {

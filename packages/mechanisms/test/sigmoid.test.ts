@@ -69,7 +69,9 @@ describe('wrong use', () => {
   test('a causal layer needs a fixed bias', () => {
     const build = (): unknown =>
       attentionLayer({ width: 8, heads: 2, causal: true, mechanism: sigmoidAttention() });
-    expect(build).toThrow(/give the length of training texts/);
+    expect(build).toThrow(
+      /sigmoid attention cannot be causal.*pass length, that of the texts in training, or bias/,
+    );
   });
 });
 

@@ -1,4 +1,4 @@
-import { type Tensor, TopKError } from '@topk-attention/core';
+import { describeValue, type Tensor, TopKError } from '@topk-attention/core';
 import { joinNames } from './declared/declaration.js';
 import type { ParameterTree } from './parameters.js';
 import { inference, type Run } from './run.js';
@@ -35,9 +35,16 @@ export function within(context: Context, part: string): Context {
 /**
  * A parameter of the layer at the context's path.
  *
- * @throws TopKError MISSING_WEIGHT
+ * @throws TopKError MISSING_WEIGHT; INVALID_OPTION for parameters in place of a context
  */
 export function parameterOf(context: Context, name: string): Tensor {
+  if (context.parameters === undefined || context.path === undefined) {
+    throw new TopKError('INVALID_OPTION', `parameter ${name}: this is not a context`, {
+      expected: 'a context',
+      got: describeValue(context),
+      fix: 'Wrap the parameters: layer.apply(contextOf(parameters), x)',
+    });
+  }
   const full = joinNames(context.path, name);
   const found = context.parameters[full];
   if (found !== undefined) return found;

@@ -31,7 +31,7 @@ export function seedOf({ seeds }: Run, path: string): number {
   throw new TopKError('INVALID_OPTION', `${path}: dropout needs seeds`, {
     expected: 'seeds in training',
     got: 'none',
-    fix: 'Pass seeds: seedsFrom(step), or a dropout rate of 0',
+    fix: 'Pass seeds: those that train hands to the loss, or seedsFrom(step). Or a dropout rate of 0',
   });
 }
 

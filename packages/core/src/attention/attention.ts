@@ -64,6 +64,12 @@ export function topKAttention(
   k: Tensor,
   v: Tensor,
   options: TopKAttentionOptions,
+): Tensor | TopKAttentionResult;
+export function topKAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: TopKAttentionOptions,
 ): Tensor | TopKAttentionResult {
   const given = readOptions('topKAttention', options, topKKinds);
   const { k: kept, returnIndices = false } = given;

@@ -59,5 +59,7 @@ export function checkBroadcast(
   throw new TopKError('DTYPE_MISMATCH', `${where}: ${name} has the wrong dtype`, {
     expected: dtype,
     got: one.dtype,
+    // Additive masks are floats elsewhere, PyTorch's attn_mask for one.
+    ...(name === 'mask' && { fix: 'Pass additive masks as bias' }),
   });
 }

@@ -15,7 +15,7 @@ export type CoreErrorCode =
   | 'UNSUPPORTED'
   | 'DOES_NOT_FIT'
   | 'NOT_DIFFERENTIABLE'
-  // values, only with `debug: true`
+  // values, where something reads them: `requireNoNaN`, training
   | 'NAN_FOUND'
   // engine
   | 'OUT_OF_MEMORY'
@@ -49,21 +49,20 @@ export interface ErrorDetails {
 /** The one error class of the project: a stable `code`, what went wrong, what was expected, what arrived, the fix. */
 export class TopKError extends Error {
   override readonly name = 'TopKError';
-  readonly code: ErrorCode;
-  readonly expected: string | undefined;
-  readonly got: string | undefined;
-  readonly fix: string | undefined;
+  // Declared, not defined: Node prints every property of an uncaught error, also those that are undefined.
+  declare readonly code: ErrorCode;
+  declare readonly expected: string | undefined;
+  declare readonly got: string | undefined;
+  declare readonly fix: string | undefined;
 
-  constructor(code: ErrorCode, what: string, details: ErrorDetails = {}) {
-    const parts = [what];
-    if (details.expected !== undefined) parts.push(`expected ${details.expected}`);
-    if (details.got !== undefined) parts.push(`got ${details.got}`);
-    const message = parts.join(': ').replace(/: got /, ', got ');
-    super(details.fix === undefined ? message : `${message}. ${details.fix}`, { cause: details.cause });
-    this.code = code;
-    this.expected = details.expected;
-    this.got = details.got;
-    this.fix = details.fix;
+  constructor(code: ErrorCode, what: string, { cause, ...told }: ErrorDetails = {}) {
+    const { expected, got, fix } = told;
+    let message = what;
+    if (expected !== undefined) message += `: expected ${expected}`;
+    if (got !== undefined) message += `, got ${got}`;
+    if (fix !== undefined) message += `. ${fix}`;
+    super(message, cause === undefined ? undefined : { cause });
+    Object.assign(this, { code, ...told });
   }
 }
 

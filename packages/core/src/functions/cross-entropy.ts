@@ -72,6 +72,7 @@ function checkInputs(logits: Tensor, targets: Tensor): void {
   throw new TopKError('SHAPE_MISMATCH', 'crossEntropy: logits and targets have the wrong dtypes or shapes', {
     expected: 'logits float [N, classes] and targets i32 [N]',
     got: `${logits.dtype} ${formatShape(logits.shape)} and ${targets.dtype} ${formatShape(targets.shape)}`,
+    ...(logits.rank > 2 && { fix: 'Flatten both with reshape' }),
   });
 }
 

@@ -72,9 +72,12 @@ export function planPass<Request extends { readonly saves?: boolean }>(
     heldBytes + Math.max(path.scratchBytes(chunk), path.joiningBytes?.(chunk) ?? 0);
   const largestOf = (chunk: number): number => Math.max(largest, path.largestBytes?.(chunk) ?? 0);
   const neededBy = (chunk: number): number => output + saved + share * scratchOf(chunk);
-  const fits = (chunk: number): boolean =>
-    neededBy(chunk) <= Math.min(budgetBytes, Number.MAX_SAFE_INTEGER) &&
-    largestOf(chunk) <= limits.maxBufferBytes;
+  const isBindable = (chunk: number): boolean => largestOf(chunk) <= limits.maxBufferBytes;
+  const tried: number[] = [];
+  const fits = (chunk: number): boolean => {
+    tried.push(chunk);
+    return neededBy(chunk) <= Math.min(budgetBytes, Number.MAX_SAFE_INTEGER) && isBindable(chunk);
+  };
 
   const length = chunks?.length(request) ?? 1;
   const wanted = asked ?? (chunks ? largestChunk(chunks.range(request, limits), path, fits) : 1);
@@ -82,7 +85,10 @@ export function planPass<Request extends { readonly saves?: boolean }>(
   if (!fits(chunk)) {
     const where = pass === 'forward' ? title : `${title}.backward`;
     const remedy = chunk > 1 ? `a smaller ${chunks?.option}` : chunks?.remedy;
-    throw doesNotFit(where, neededBy(chunk), budgetBytes, largestOf(chunk), limits, [
+    // The budget with which the same search would have ended: where each chunk has a cost of its own, the smallest chunk
+    // needs more than others.
+    const needed = Math.min(...tried.filter(isBindable).map(neededBy));
+    throw doesNotFit(where, needed, budgetBytes, largestOf(chunk), limits, [
       ...(remedy === undefined ? [] : [remedy]),
       ...(saved > 0 ? ['a smaller k'] : []),
     ]);

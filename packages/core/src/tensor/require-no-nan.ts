@@ -3,8 +3,7 @@ import { formatShape } from '../contract/shape.js';
 import type { Tensor } from './tensor.js';
 
 /**
- * Reads tensors back and throws if one holds NaN: what `debug: true` does in asynchronous entry points. Ops themselves
- * never throw for values.
+ * Reads tensors back and throws if an f32 one holds NaN; others are passed over. Ops themselves never throw for values.
  *
  * @throws TopKError NAN_FOUND with the position of the first NaN.
  */

@@ -4,6 +4,7 @@ import {
   type AttentionRequest,
   type DeviceLimits,
   type FeedForwardRequest,
+  formatBytes,
   planAttention,
   planFeedForward,
   planFeedForwardBackward,
@@ -161,5 +162,25 @@ describe('planFeedForward', () => {
     expect(() => planFeedForward(layer, limits, { budgetBytes: 1 })).toThrow(
       /feed-forward: the request does not fit/,
     );
+  });
+
+  test('the refusal names bytes that suffice, also where small chunks cost more', () => {
+    // Each chunk costs something, so that single tokens take the most.
+    const path = {
+      scratchBytes: (chunk: number) => 2 ** 14 * chunk + (4096 / chunk) * 2 ** 16,
+      largestBytes: (chunk: number) => 2 ** 12 * chunk,
+    };
+    const { bytes, tokenChunk } = planFeedForwardBackward(layer, limits, { path });
+    const least = path.scratchBytes(128);
+    expect(least).toBeLessThan(path.scratchBytes(1) / 10);
+    let got = '';
+    try {
+      planFeedForwardBackward(layer, limits, { path, budgetBytes: 1 });
+    } catch (error) {
+      got = String((error as TopKError).got);
+    }
+    const needed = bytes.total - path.scratchBytes(tokenChunk) + least;
+    expect(got).toBe(formatBytes(needed));
+    expect(planFeedForwardBackward(layer, limits, { path, budgetBytes: needed }).bytes.total).toBe(needed);
   });
 });

@@ -2,7 +2,7 @@ import { formatShape, type Shape, TopKError } from '@topk-attention/core';
 import { sameShape } from '@topk-attention/core/backend';
 import type { TensorReader } from '../safetensors/read.js';
 import { isStoredFloat } from '../safetensors/stored-dtype.js';
-import type { Declared } from './declaration.js';
+import { type Declared, requireDeclared } from './declaration.js';
 import { readerOf, type StateDict } from './state-dict.js';
 
 /** How the tensors of a file differ from the parameters of a layer. */
@@ -40,7 +40,9 @@ export class StateDictError extends TopKError implements StateDictDifferences {
     super('STATE_DICT_MISMATCH', `${where}: the tensors do not match the layer`, {
       expected: 'the names and shapes that it declares',
       got: parts.join('; '),
-      fix: 'Build the layer from the configuration of the file, or see the options of loadStateDict',
+      fix: unexpected.some((name) => /(^|\.)in_proj_(weight|bias)$/.test(name))
+        ? 'PyTorch packs the projections of its attention: load splitInProjections(await readStateDict(file))'
+        : 'Build the layer from the configuration of the file, rename its tensors, or pass loadStateDict ignores (for unexpected ones) or initializeMissing',
     });
     this.missing = missing;
     this.unexpected = unexpected;
@@ -54,7 +56,7 @@ export function compareStateDict(layer: Declared, dict: StateDict | TensorReader
   const missing: string[] = [];
   const mismatched: Mismatch[] = [];
   const known = new Set<string>();
-  for (const [name, { shape, aliases = [] }] of Object.entries(layer.parameters)) {
+  for (const [name, { shape, aliases = [] }] of Object.entries(requireDeclared('loadStateDict', layer))) {
     for (const one of [name, ...aliases]) known.add(one);
     const stored = storedName(tensors, name, aliases);
     const found = stored === undefined ? undefined : tensors.get(stored);

@@ -1,4 +1,4 @@
-import { type Shape, TopKError } from '@topk-attention/core';
+import { describeValue, type Shape, TopKError } from '@topk-attention/core';
 import type { Initializer } from './initializers.js';
 
 /** A parameter that a layer needs, described before any tensor exists. */
@@ -22,6 +22,17 @@ export interface Declarations {
 /** Whatever declares parameters: every layer. */
 export interface Declared {
   readonly parameters: Declarations;
+}
+
+/** @throws TopKError INVALID_OPTION for anything but a layer, such as a tree of parameters. */
+export function requireDeclared(where: string, layer: Declared): Declarations {
+  const found: unknown = layer?.parameters;
+  if (typeof found === 'object' && found !== null) return layer.parameters;
+  throw new TopKError('INVALID_OPTION', `${where}: this is not a layer`, {
+    expected: 'a layer, which declares its parameters',
+    got: describeValue(layer),
+    fix: 'Pass the layer itself, such as what defineLayer or encoderStack returned',
+  });
 }
 
 /** A name within a part: '' stands for the part itself, or for the whole. */

@@ -1,22 +1,20 @@
 import { type Tensor, TopKError } from '@topk-attention/core';
 import type { ParameterTree } from '../parameters.js';
-import type { Declared } from './declaration.js';
+import { type Declared, requireDeclared } from './declaration.js';
 
 /**
  * Which parameters an optimiser may move: all except buffers and those whose names match a pattern. Pass it to `train`
  * as `trainable`.
  *
  * @param frozen name patterns; `*` stands for any text: 'encoder.*', '*.bias'
- * @throws TopKError INVALID_OPTION for a pattern that matches no parameter.
+ * @throws TopKError INVALID_OPTION for a pattern that matches no parameter, and for what is no layer.
  *
  * @example
  * const layer = encoderLayer({ width: 8, heads: 2, hidden: 16 });
  * const isTrainable = trainableExcept(layer, 'self_attn.*', '*.bias');
  */
-export function trainableExcept(
-  { parameters }: Declared,
-  ...frozen: readonly string[]
-): (name: string) => boolean {
+export function trainableExcept(layer: Declared, ...frozen: readonly string[]): (name: string) => boolean {
+  const parameters = requireDeclared('trainableExcept', layer);
   const names = Object.keys(parameters);
   const still = new Set(names.filter((name) => parameters[name]?.trainable === false));
   for (const pattern of frozen) {

@@ -6,5 +6,5 @@ export type { Initializer, KaimingOptions } from './initializers.js';
 export * as initializers from './initializers.js';
 export { type LoadStateDictOptions, loadStateDict } from './load-state-dict.js';
 export { type Redrawn, redraw } from './redraw.js';
-export { type StateDict, stateDict } from './state-dict.js';
+export { readStateDict, type StateDict, stateDict } from './state-dict.js';
 export { type Summary, type SummaryRow, summary } from './summary.js';

@@ -1,5 +1,5 @@
 import { formatBytes, formatShape, type Shape, sizeOf } from '@topk-attention/core';
-import type { Declared } from './declaration.js';
+import { type Declared, requireDeclared } from './declaration.js';
 
 export interface SummaryRow {
   readonly name: string;
@@ -26,14 +26,16 @@ export interface Summary {
  * Names, shapes and sizes of a layer's parameters, and their totals. Needs no backend.
  *
  * @param isTrainable by name, as returned by `trainableExcept`. Default: all except buffers.
+ * @throws TopKError INVALID_OPTION for what is no layer, such as a tree of parameters.
  *
  * @example
  * console.log(String(summary(linearLayer(3, 2))));
  */
 export function summary(
-  { parameters }: Declared,
-  isTrainable: (name: string) => boolean = (name) => parameters[name]?.trainable !== false,
+  layer: Declared,
+  isTrainable: (name: string) => boolean = (name) => layer.parameters[name]?.trainable !== false,
 ): Summary {
+  const parameters = requireDeclared('summary', layer);
   const rows = Object.entries(parameters).map(([name, { shape }]): SummaryRow => {
     const count = sizeOf(shape);
     return { name, shape, count, bytes: 4 * count, trainable: isTrainable(name) };

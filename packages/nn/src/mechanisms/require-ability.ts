@@ -1,6 +1,13 @@
 import { TopKError } from '@topk-attention/core';
 import type { Mechanism, MechanismAbility, MechanismOptions } from './mechanism.js';
 
+/** Abilities that are no inputs. */
+const inWords: { readonly [ability in MechanismAbility]?: string } = {
+  causal: 'cannot be causal',
+  groupedHeads: 'takes no grouped heads',
+  decoding: 'cannot decode token by token',
+};
+
 /** @throws TopKError UNSUPPORTED if the mechanism lacks the ability. */
 export function requireAbility(
   where: string,
@@ -9,11 +16,15 @@ export function requireAbility(
 ): void {
   if (takes.includes(ability)) return;
   const reason = refusals?.[ability];
-  throw new TopKError('UNSUPPORTED', `${where}: ${name} attention takes no ${ability}`, {
-    expected: takes.length === 0 ? 'queries, keys and values only' : takes.join(', '),
-    got: ability,
-    fix: `${reason === undefined ? '' : `${reason}. `}Use exact() or topK({ k }), which take everything, or leave it out`,
-  });
+  throw new TopKError(
+    'UNSUPPORTED',
+    `${where}: ${name} attention ${inWords[ability] ?? `takes no ${ability}`}`,
+    {
+      expected: takes.length === 0 ? 'queries, keys and values only' : takes.join(', '),
+      got: ability,
+      fix: `${reason === undefined ? '' : `${reason}. `}Use exact() or topK({ k }), which take everything, or leave it out`,
+    },
+  );
 }
 
 /** The same for every option that is given. */

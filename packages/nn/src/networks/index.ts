@@ -22,7 +22,7 @@ export {
   type FeedForwardLayerSettings,
   feedForwardLayer,
 } from './feed-forward-layer.js';
-export { splitInProjections } from './in-projections.js';
+export { joinInProjections, splitInProjections } from './in-projections.js';
 export { defineLayer, type Layer } from './layer.js';
 export { type LinearLayerOptions, linearLayer } from './linear-layer.js';
 export { withLosses } from './losses.js';

@@ -6,13 +6,20 @@ import type { Layer } from './layer.js';
 
 /**
  * Ties parameters of a layer: a copy and its original are one tensor, with one gradient, and only the original is in
- * the tree. Files may hold the copies as well, or only the copies.
+ * the tree. Files may hold the copies as well, or only the copies. Only this layer's `apply` knows the copies' names: a
+ * part that is applied by itself, as when decoding, goes by the original's path. Below that is
+ * `parts.head.apply(within(context, 'embed'), x)`.
+ *
+ * Embeddings begin as N(0, 1), as in PyTorch. A table that makes logits as well wants smaller values, such as GPT-2's.
  *
  * @param copies maps the name of each copy to the name of its original, which has the same shape
  * @throws TopKError INVALID_OPTION for names that the layer lacks and originals that are copies, SHAPE_MISMATCH.
  *
  * @example
- * const parts = { embed: embeddingLayer(10, 4), head: linearLayer(4, 10, { bias: false }) };
+ * import { initializers } from '@topk-attention/nn';
+ *
+ * const embed = embeddingLayer(10, 4, { initializer: initializers.normal(0.02) });
+ * const parts = { embed, head: linearLayer(4, 10, { bias: false }) };
  * const model = defineLayer(parts, (context, ids: Tensor) =>
  *   parts.head.apply(within(context, 'head'), parts.embed.apply(within(context, 'embed'), ids)),
  * );

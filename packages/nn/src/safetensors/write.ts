@@ -77,6 +77,8 @@ function checkTensor(name: string, dtype: StoredDType, shape: Shape, data: Store
     throw new TopKError('INVALID_OPTION', `saveSafetensors: ${name} has no data`, {
       expected: 'a typed array',
       got: describeValue(data),
+      // A tensor's `data` is its method.
+      ...(typeof data === 'function' && { fix: 'Write the values: await stateDict(parameters)' }),
     });
   }
   if (expected === undefined || data.constructor.name !== expected) {

@@ -12,6 +12,7 @@ import {
 } from '@topk-attention/core';
 import type { DataLoader } from '../data/data-loader.js';
 import type { Declared } from '../declared/declaration.js';
+import { trainableExcept } from '../declared/freeze.js';
 import { backendOf, type ParameterTree } from '../parameters.js';
 import { requirePositive, requireTensor, requireWhole, requireWithin } from '../require.js';
 import type { CheckpointStore } from './checkpoint.js';
@@ -114,12 +115,16 @@ export interface TrainOptions<Batch, Inputs = Batch> {
    * none is kept.
    */
   readonly averageDecay?: number;
-  /** False for the names of frozen parameters, which use no gradient memory. Default: all are trained. */
+  /**
+   * False for the names of frozen parameters, which use no gradient memory. Buffers, such as the random features of
+   * Performer, stand in `parameters` as well and are trained unless this leaves them out: `trainableExcept(model)`. Default:
+   * with `redraw`, `trainableExcept` of its layer; else all are trained.
+   */
   readonly trainable?: (name: string) => boolean;
   /**
    * The layer whose random features are drawn anew when due (`redraw`, with the run's seed), before the next step; a
-   * recorded step is then recorded again. They stand in `parameters`, and `trainable` leaves them out. Default: features
-   * stay as they are.
+   * recorded step is then recorded again. They stand in `parameters`, and a `trainable` that takes them is an error.
+   * Default: features stay as they are.
    */
   readonly redraw?: Declared;
   /** Seed of the dropout and of `redraw`; the data loader has its own. Default 42. */
@@ -153,20 +158,20 @@ export interface TrainOptions<Batch, Inputs = Batch> {
   readonly signal?: AbortSignal;
 }
 
-const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null;
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
 const anObject = <T>(what: string) => aValue<T>(what, isObject);
+/** An object with a method of that name. */
+const having = <T>(what: string, method: string) =>
+  aValue<T>(what, (value) => isObject(value) && typeof Reflect.get(value, method) === 'function');
 
 const kinds: OptionKinds<TrainOptions<unknown>> = {
   parameters: required(anObject('an object of tensors')),
   loss: required(aFunction()),
-  data: required(anObject('a data loader')),
-  optimizer: required(anObject('an optimiser')),
+  data: required(having('a data loader, such as dataLoader(examples, { batchSize, collate })', 'batches')),
+  optimizer: required(having('an optimiser, such as adamW()', 'update')),
   maxSteps: required(aNumber),
   schedule: aFunction(),
-  plateau: aValue(
-    'what reduceOnPlateau returns',
-    (value) => typeof (value as Plateau | null)?.next === 'function',
-  ),
+  plateau: having('what reduceOnPlateau returns', 'next'),
   maxGradNorm: aNumber,
   gradientAccumulationSteps: aNumber,
   weightOf: aFunction(),
@@ -178,14 +183,14 @@ const kinds: OptionKinds<TrainOptions<unknown>> = {
   budgetBytes: aNumber,
   averageDecay: aNumber,
   trainable: aFunction(),
-  redraw: anObject('a layer'),
+  redraw: aValue('a layer', (value) => isObject(value) && isObject(Reflect.get(value, 'parameters'))),
   seed: aNumber,
   evaluate: aFunction(),
   evalSteps: aNumber,
   metricForBest: aString,
   greaterIsBetter: aBoolean,
   earlyStopping: anObject('an object of patience and threshold'),
-  checkpoints: anObject('a store of checkpoints'),
+  checkpoints: having("a store of checkpoints, such as folderStore('runs/one')", 'list'),
   saveSteps: aNumber,
   saveTotalLimit: aNumber,
   resume: aBoolean,
@@ -245,7 +250,7 @@ export function readTrainOptions<Batch, Inputs>(
     mostRecordings: options.mostRecordings ?? 4,
     precision: options.precision ?? 'f32',
     lossScale: options.lossScale ?? lossScale(),
-    trainable: options.trainable ?? (() => true),
+    trainable: options.trainable ?? (options.redraw ? trainableExcept(options.redraw) : () => true),
     schedule: options.schedule ?? (() => ({})),
     seed: options.seed ?? 42,
     evalSteps: options.evalSteps ?? 500,
@@ -274,6 +279,7 @@ export function readTrainOptions<Batch, Inputs>(
       got: 'none',
     });
   }
+  requireUntrained(read);
   if (read.precision === 'mixed') requireHalves(read.parameters);
   if (read.budgetBytes !== undefined) requirePositive('train', 'budgetBytes', read.budgetBytes);
   if (read.averageDecay !== undefined) requireWithin('train', 'averageDecay', read.averageDecay, 0, 1);
@@ -293,6 +299,23 @@ export function readTrainOptions<Batch, Inputs>(
     });
   }
   return read;
+}
+
+/** @throws TopKError INVALID_OPTION for features that are drawn anew and would be trained in between. */
+function requireUntrained({
+  parameters,
+  trainable,
+  redraw,
+}: Pick<RunOptions, 'parameters' | 'trainable' | 'redraw'>): void {
+  const found = Object.keys(parameters).find(
+    (name) => (redraw?.parameters[name]?.redrawEvery ?? 0) > 0 && trainable(name),
+  );
+  if (found === undefined) return;
+  throw new TopKError('INVALID_OPTION', 'train: random features that are drawn anew cannot be trained', {
+    expected: 'a `trainable` that leaves them out',
+    got: `one that takes ${found}`,
+    fix: 'Pass trainable: trainableExcept(model)',
+  });
 }
 
 /** @throws TopKError UNSUPPORTED for a backend without f16 tensors. */

@@ -125,7 +125,7 @@ export class PendingSteps {
             ? 'Remove such examples'
             : initial !== undefined
               ? 'Check where that parameter comes from'
-              : 'Check that batch: a target outside the classes makes the loss NaN (crossEntropy leaves out -1, or its ignoreIndex). Or lower the learning rate, lengthen the warm-up or set maxGradNorm',
+              : 'Check that batch: an id outside an embedding, or a target outside the classes, makes the loss NaN (crossEntropy leaves out -1, or its ignoreIndex). Or lower the learning rate, lengthen the warm-up or set maxGradNorm',
       },
     );
   }

@@ -4,6 +4,7 @@ import { redraw } from '../declared/redraw.js';
 import { backendOf, disposeParameters, type ParameterTree } from '../parameters.js';
 import { begin, type Standing } from './begin.js';
 import { saveCheckpoint, type TrainerState } from './checkpoint.js';
+import { EventTurns } from './event-turns.js';
 import type { LossScaleNumbers } from './loss-scale.js';
 import type { OptimizerState } from './optimizers/optimizer.js';
 import { type ReadTrainOptions, type RunOptions, readTrainOptions, type TrainOptions } from './options.js';
@@ -59,8 +60,10 @@ export async function train<Batch, Inputs = Batch>(
   );
   const log = new TrainLog(read, now.step);
   const batches = read.data.batches(now.loader);
+  const events = new EventTurns();
   try {
     while (now.step < read.maxSteps && !stopsEarly(read, now)) {
+      await events.giveWay();
       if (read.signal?.aborted === true) await abort(read, now, pending, log);
       if (redrawDue(read, now)) {
         // A recording holds the features that it was made with.
@@ -96,6 +99,7 @@ export async function train<Batch, Inputs = Batch>(
     throw read.checkpoints === undefined ? error : withLastCheckpoint(error, now.saved);
   } finally {
     if (now.scaling !== undefined) disposeParameters(now.scaling.state);
+    events.dispose();
     step.dispose();
     await pending.dispose();
     await batches.return(undefined as never);

@@ -3,17 +3,22 @@ import { describe, expect, test } from 'vitest';
 import {
   compareStateDict,
   type Declared,
+  encoderLayer,
   encoderStack,
   encodeSafetensors,
   initialize,
   initializers,
+  joinInProjections,
   loadStateDict,
   openSafetensors,
   performer,
+  readStateDict,
   type StateDict,
   StateDictError,
   splitInProjections,
   stateDict,
+  summary,
+  trainableExcept,
 } from '../../src/index.js';
 import { errorOf } from '../support/files.js';
 
@@ -147,5 +152,92 @@ test('packed projections are split', () => {
     'a.v_proj.bias': { dtype: 'F32', shape: [2], data: Float32Array.of(4, 5) },
     'a.k_proj.weight': weight,
     begin_proj_weight: weight,
+  });
+});
+
+describe('packed projections are joined', () => {
+  const floats = (shape: readonly number[], from: number) => ({
+    dtype: 'F32',
+    shape,
+    data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => from + i),
+  });
+
+  test('the way back of splitting', () => {
+    const packed: StateDict = {
+      'a.in_proj_weight': floats([6, 2], 0),
+      'a.in_proj_bias': floats([6], 20),
+      'a.out_proj.weight': floats([2, 2], 30),
+      in_proj_weight: { dtype: 'BF16', shape: [3, 1], data: Uint16Array.of(7, 8, 9) },
+      // Sources of other widths.
+      'b.q_proj_weight': floats([2, 2], 40),
+      'b.k_proj_weight': floats([2, 3], 50),
+      'b.v_proj_weight': floats([2, 4], 60),
+      'b.in_proj_bias': floats([6], 70),
+    };
+    const joined = joinInProjections(splitInProjections(packed));
+    expect(joined).toEqual(packed);
+    expect(Object.keys(joined)).toEqual(Object.keys(packed));
+  });
+
+  test('what PyTorch has no packed form of stays as it is', () => {
+    const grouped: StateDict = {
+      'a.q_proj.weight': floats([4, 2], 0),
+      'a.k_proj.weight': floats([2, 2], 10),
+      'a.v_proj.weight': floats([2, 2], 20),
+      'b.q_proj.weight': floats([2, 2], 30),
+      'b.k_proj.bias': floats([2], 40),
+    };
+    expect(joinInProjections(grouped)).toEqual(grouped);
+  });
+});
+
+test('all tensors of a file are read as they are stored', async () => {
+  const stored: StateDict = {
+    a: { dtype: 'F32', shape: [2], data: Float32Array.of(1, 2) },
+    b: { dtype: 'F16', shape: [1], data: Uint16Array.of(0x3c00) },
+    steps: { dtype: 'I64', shape: [], data: BigInt64Array.of(7n) },
+  };
+  expect(await readStateDict(await openSafetensors(encodeSafetensors(stored)))).toEqual(stored);
+});
+
+test('a file of PyTorch with packed projections is told how to load', async () => {
+  const backend = createReferenceBackend();
+  const layer = encoderLayer({ width: 2, heads: 1, hidden: 2 });
+  const packed = joinInProjections(await stateDict(initialize(backend, layer, 1)));
+  const file = await openSafetensors(encodeSafetensors(packed));
+  const error = await errorOf(loadStateDict(backend, layer, file));
+  expect(error.message).toContain('unexpected self_attn.in_proj_bias, self_attn.in_proj_weight');
+  expect(error.fix).toMatch(/splitInProjections\(await readStateDict\(file\)\)/);
+  const loaded = await loadStateDict(backend, layer, splitInProjections(await readStateDict(file)));
+  expect(joinInProjections(await stateDict(loaded))).toEqual(packed);
+  const { 'norm1.bias': _, ...others } = splitInProjections(packed);
+  expect((await errorOf(loadStateDict(backend, layer, others))).fix).toMatch(/initializeMissing/);
+});
+
+describe('what is no state dict, and what is no layer', () => {
+  const backend = createReferenceBackend();
+  const layer = encoderLayer({ width: 2, heads: 1, hidden: 2 });
+  const parameters = initialize(backend, layer, 1);
+
+  test.each<[string, unknown, RegExp]>([
+    ['a path', 'model.safetensors', /openSafetensors\(await openFile\(path\)\)/],
+    ['parameters', parameters, /await stateDict\(parameters\)/],
+    ['nothing', undefined, /openFile/],
+  ])('%s: refused with what to pass', async (_, dict, fix) => {
+    const error = await errorOf(loadStateDict(backend, layer, dict as StateDict));
+    expect(error).toMatchObject({ code: 'INVALID_OPTION', fix: expect.stringMatching(fix) });
+  });
+
+  test('parameters are not written, and do not stand for a layer', async () => {
+    expect(() => encodeSafetensors(parameters as never)).toThrow(/await stateDict\(parameters\)/);
+    const dict = await stateDict(parameters);
+    for (const call of [
+      () => initialize(backend, parameters as never, 1),
+      () => summary(parameters as never),
+      () => trainableExcept(parameters as never),
+      () => compareStateDict(parameters as never, dict),
+    ]) {
+      expect(call).toThrow(/this is not a layer.*Pass the layer itself/);
+    }
   });
 });

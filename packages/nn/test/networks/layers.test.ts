@@ -385,6 +385,8 @@ describe('mistakes have names', () => {
   test('missing parameters and wrong inputs', () => {
     const layer = linearLayer(8, 3);
     expect(() => layer.apply(contextOf({}), x)).toThrow(thrown('MISSING_WEIGHT'));
+    // Parameters in place of a context.
+    expect(() => layer.apply({} as never, x)).toThrow(/contextOf\(parameters\)/);
     const parameters = initialize(backend, layer, 1);
     expect(() => layer.apply(contextOf(parameters), randomTensor(backend, 1, 2, 7))).toThrow(
       thrown('SHAPE_MISMATCH'),

@@ -11,6 +11,7 @@ import {
   encoderStack,
   feedForwardLayer,
   initializers,
+  joinInProjections,
   type Layer,
   linearLayer,
   loadStateDict,
@@ -155,3 +156,12 @@ describe.each(Object.entries(cases))('%s', (name, { layer, apply, rename }) => {
     }
   });
 });
+
+test.each(['encoder, norms behind', 'encoder, norms first', 'decoder'])(
+  '%s: back to the names of PyTorch',
+  (name) => {
+    const packed = goldenParameters(layerGolden(name));
+    expect(Object.keys(packed).some((one) => one.endsWith('in_proj_weight'))).toBe(true);
+    expect(joinInProjections(splitInProjections(packed))).toEqual(packed);
+  },
+);

@@ -16,7 +16,7 @@ import {
   train,
   trainableExcept,
 } from '../../src/index.js';
-import { temporaryFolder } from '../support/files.js';
+import { errorOf, temporaryFolder } from '../support/files.js';
 import { valuesOf } from '../support/tensors.js';
 
 const backend = createReferenceBackend();
@@ -97,4 +97,16 @@ test.each([2, 3, 4, 6])('stopped after step %d and resumed, it ends with the sam
   const own = { checkpoints, saveSteps: 1, recorded: true };
   await resultOf({ ...own, maxSteps: stop });
   expect(await resultOf({ ...own, resume: true })).toEqual(await resultOf());
+});
+
+test('features of the layer that is drawn anew are not trained, unless asked for in words', async () => {
+  const parameters = initialize(backend, layer, 1);
+  const { trainable: _, ...own } = optionsOf(parameters);
+  const result = await train(own);
+  const [given] = await resultOf();
+  expect(await valuesOf(result.parameters)).toEqual(given);
+  const error = await errorOf(train({ ...own, trainable: () => true }));
+  expect(error).toMatchObject({ code: 'INVALID_OPTION', got: `one that takes ${NAME}` });
+  expect(error.fix).toMatch(/trainableExcept/);
+  for (const tree of [result.parameters, result.state.tensors, parameters]) disposeParameters(tree);
 });

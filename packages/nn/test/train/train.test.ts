@@ -236,6 +236,14 @@ describe('a run that stops and resumes', () => {
     expect(resumed.state.steps).toEqual(whole.state.steps);
   });
 
+  test('hears a timer, on a backend that never waits for a device', async () => {
+    const controller = new AbortController();
+    const timer = setTimeout(() => controller.abort(), 40);
+    const error = await failure(run({ maxSteps: 20_000, signal: controller.signal }));
+    clearTimeout(timer);
+    expect(error).toMatchObject({ code: 'ABORTED' });
+  });
+
   test.each([4, 5, 7, 11])('with a plateau, stopped after step %i', async (at) => {
     const scores: { readonly [step: number]: number } = { 2: 3, 4: 4, 6: 4, 8: 2, 10: 5, 12: 5 };
     const resultOf = async (own: Partial<TrainOptions<Batch>>, from = 0) => {
@@ -489,6 +497,10 @@ describe('stops', () => {
     ['to resume from nowhere', { resume: true }],
     ['a parameter that is none', { parameters: { x: 1 } as never }],
     ['a misspelt option', { max_steps: 1 } as never],
+    ['examples in place of a loader', { data: [1, 2] as never }],
+    ['an optimiser that was not made', { optimizer: adamW as never }],
+    ['a folder in place of a store', { checkpoints: 'runs' as never }],
+    ['parameters in place of a layer', { redraw: {} as never }],
   ])('%s: refused', async (_, options) => {
     expect(await failure(run(options))).toMatchObject({ code: 'INVALID_OPTION' });
   });
