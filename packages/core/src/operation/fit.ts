@@ -16,20 +16,41 @@ export function largestChunk(
   path: PreparedBytes,
   fits: (chunk: number) => boolean,
 ): number {
-  const preferred = path.preferredChunk;
-  const [ofOne, ofTwo] = [path.scratchBytes(1), path.scratchBytes(2)];
-  const shared = ofOne - (ofTwo - ofOne);
-  const target = Math.max(targetBytes, 2 * shared);
-  let chunk = preferred ?? most;
-  // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
-  while (preferred === undefined && chunk > least && path.scratchBytes(chunk) > target)
-    chunk = halve(chunk, least);
+  const { preferredChunk } = path;
+  let chunk = preferredChunk ?? most;
+  if (preferredChunk === undefined) {
+    const { frugal, shared } = frugalChunk(most, path);
+    const target = Math.max(targetBytes, 2 * shared);
+    // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
+    while (chunk > Math.max(least, frugal) && path.scratchBytes(chunk) > target) chunk = halve(chunk, least);
+  }
   // If each chunk has a cost of its own, the smallest chunk does not need the least.
   const gains = (smaller: number): boolean =>
     path.scratchBytes(smaller) < path.scratchBytes(chunk) ||
     (path.largestBytes?.(smaller) ?? 0) < (path.largestBytes?.(chunk) ?? 0);
   while (chunk > 1 && !fits(chunk) && gains(halve(chunk, 1))) chunk = halve(chunk, 1);
   return chunk;
+}
+
+/**
+ * The chunk that needs least, and what all chunks share: its scratch less what grows with its size. It is not always the
+ * smallest one: each chunk may have a cost of its own, and the smaller they are, the more there are.
+ */
+function frugalChunk(
+  most: number,
+  path: PreparedBytes,
+): { readonly frugal: number; readonly shared: number } {
+  let [frugal, bytes, growing] = [most, path.scratchBytes(most), 0];
+  for (let chunk = most, ofChunk = bytes; chunk > 1; ) {
+    const smaller = halve(chunk, 1);
+    const ofSmaller = path.scratchBytes(smaller);
+    if (ofSmaller <= bytes) {
+      [frugal, bytes] = [smaller, ofSmaller];
+      growing = (smaller * (ofChunk - ofSmaller)) / (chunk - smaller);
+    }
+    [chunk, ofChunk] = [smaller, ofSmaller];
+  }
+  return { frugal, shared: bytes - growing };
 }
 
 function halve(chunk: number, least: number): number {

@@ -74,6 +74,18 @@ describe('planAttention', () => {
     }
   });
 
+  test('what each chunk costs is not what all share: twice the scratch of the most frugal chunk at most', () => {
+    // Turns of a loop beside rows of scores: least with 128 queries.
+    const path = { scratchBytes: (chunk: number) => 2 ** 16 * chunk + 2 ** 18 * Math.ceil(4096 / chunk) };
+    const { queryChunk, bytes } = planAttention(request(4096), limits, { path });
+    expect(queryChunk).toBe(256);
+    expect(bytes.scratch).toBeLessThanOrEqual(2 * path.scratchBytes(128));
+    // Smaller chunks would take more, however far the target is away.
+    const far = { ...limits, targetScratchBytes: 2 ** 20 };
+    const steep = { scratchBytes: (chunk: number) => 2 ** 16 * Math.max(chunk, (64 / chunk) * 64) };
+    expect(planAttention(request(4096), far, { path: steep }).queryChunk).toBe(64);
+  });
+
   test('a budget makes the chunk smaller, and too small a budget is refused before anything runs', () => {
     const free = planAttention(request(4096), { ...limits, targetScratchBytes: 2 ** 30 });
     const output = free.bytes.output;
