@@ -151,6 +151,20 @@ describe('their gradients', () => {
     for (const name of Object.keys(inputs)) await expectSlope(loss, inputs, gradients, name, 5);
   });
 
+  test('of gradients are those of finite differences', async () => {
+    const inputs = inputsOf(7, 8);
+    const cotangent = randomTensor(backend, 6, batch, heads, 7, width);
+    const loss = (of: ParameterTree): Tensor =>
+      sum(mul(gatedAttention(of as ParameterTree & GatedInputs, { chunk: 4, floor }).output, cotangent));
+    const slope = (of: ParameterTree): Tensor => {
+      const { gradients } = valueAndGrad(loss)(of);
+      const squares = Object.values(gradients).map((one) => sum(mul(one as Tensor, one as Tensor)));
+      return squares.reduce((all, one) => add(all, one));
+    };
+    const { gradients } = valueAndGrad(slope)(inputs);
+    for (const name of Object.keys(inputs)) await expectSlope(slope, inputs, gradients, name, 4);
+  });
+
   test('of a state', async () => {
     const inputs = inputsOf(9, 9);
     const cotangent = randomTensor(backend, 6, batch, heads, 9, width);
