@@ -1,11 +1,7 @@
 import {
-  arange,
-  type Backend,
   cast,
   custom,
   exp,
-  le,
-  lt,
   matmul,
   mul,
   reshape,
@@ -14,27 +10,7 @@ import {
   type Tensor,
   where,
 } from '@topk-attention/core';
-
-/** bool [rows, columns]: where column < row, for rows that count from `from`. */
-function isBefore(backend: Backend, rows: number, columns: number, from = 0): Tensor {
-  return scope(() =>
-    lt(reshape(arange(backend, columns), [1, columns]), reshape(arange(backend, rows, from), [rows, 1])),
-  );
-}
-
-/** bool [n, n]: where a token sees another one, itself and those before it. */
-function isSeen(backend: Backend, n: number): Tensor {
-  return scope(() => {
-    const places = arange(backend, n);
-    return le(reshape(places, [1, n]), reshape(places, [n, 1]));
-  });
-}
-
-/** [N, n] -> the sums of each entry and those before it, in one product. Of a chunk: they lose digits with the length. */
-export function sumsWithin(logGates: Tensor): Tensor {
-  const seen = scope(() => cast(isSeen(logGates.backend, logGates.shape[1] as number), logGates.dtype));
-  return matmul(logGates, seen, { transposeB: true });
-}
+import { isBefore, isSeen } from './triangles.js';
 
 /**
  * Products of gates between chunks, [N, n + 1 - from, n]: of the entries after e and before p, for p from `from` to n; 0 where

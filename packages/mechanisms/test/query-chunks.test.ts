@@ -364,7 +364,8 @@ describe('memory', () => {
       number,
       number,
     ];
-    // From the length on at which chunks are full; the shortest text of SBM takes less than its chunks. Scores of all pairs are 2 GiB each at 16,384 tokens.
+    // From the length on at which chunks are full; the shortest text of SBM takes less than its chunks. Scores of all
+    // pairs are 2 GiB each at 16,384 tokens.
     expect(middle - short).toBeLessThan(150);
     expect(long - middle).toBeLessThan(2.3 * Math.max(middle - short, 20));
     expect(long).toBeLessThan(700);
