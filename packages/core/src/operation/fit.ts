@@ -18,7 +18,7 @@ export function largestChunk(
 ): number {
   const { preferredChunk } = path;
   let chunk = preferredChunk ?? most;
-  if (preferredChunk === undefined) {
+  if (preferredChunk === undefined && path.scratchBytes(most) > targetBytes) {
     const { frugal, shared } = frugalChunk(most, path);
     const target = Math.max(targetBytes, 2 * shared);
     // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
