@@ -247,3 +247,14 @@ test.each([
   writeFileSync(file, JSON.stringify({ format: 'topk-attention lra bench 1', results: [result] }));
   expect(await errorOf(['report', '--bench', file, '--out', folder])).toMatchObject({ code: 'FILE_CORRUPT' });
 });
+
+test('a file in the place of a folder is told', async () => {
+  const file = join(folder, 'file.json');
+  writeFileSync(file, '{}');
+  expect(await errorOf(['report', '--runs', file])).toMatchObject({
+    code: 'FILE_NOT_FOUND',
+    message: expect.stringContaining('got a file'),
+  });
+  const quick = await errorOf(['quick', '--out', file, '--backend', 'reference']);
+  expect(quick.code).toBe('FILE_NOT_WRITTEN');
+});
