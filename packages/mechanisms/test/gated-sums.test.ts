@@ -100,6 +100,14 @@ describe('gated sums are those of token after token', () => {
     }
   });
 
+  test('in chunks whose sums of gates are made of blocks', async () => {
+    const inputs = inputsOf(580, 580, { strength: 0.1 });
+    const { output, state } = await byTokens(inputs);
+    const made = gatedAttention(inputs, { chunk: 300, floor });
+    await expectClose(made.output, asTensor(output, made.output.shape), 11);
+    await expectClose(made.state, asTensor(state, made.state.shape), 11);
+  });
+
   test.each([
     [1, 9],
     [3, 11],
