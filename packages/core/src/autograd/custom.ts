@@ -10,9 +10,9 @@ export interface CustomForward {
 
 /**
  * An op composed of other ops, with its own gradient: the inner ops are not recorded. `forward` is told whether a tape
- * follows one of the inputs, and which of them, so that it can leave out what only their gradients use. `backward` gets
- * the cotangents of the outputs (undefined where none arrived) and returns those of `inputs` (undefined: none); its
- * fourth argument says which of them are followed, so that the others can be left out.
+ * follows one of the inputs, and which of them, so that it can skip and leave out what only the backward pass uses.
+ * `backward` gets the cotangents of the outputs (undefined where none arrived) and returns those of `inputs` (undefined:
+ * none); its fourth argument says which of them are followed, so that the others can be left out.
  */
 export function custom(
   name: string,
@@ -22,7 +22,9 @@ export function custom(
 ): readonly Tensor[] {
   const values = inputs.map((input) => input.value);
   const tapes = tapesTracking(values);
-  const wanted = values.map((value) => tapes.some((tape) => tape.tracks(value)));
+  // Before the outputs, which may be tensors from outside, are followed too.
+  const ofTapes = tapes.map((tape) => values.map((value) => tape.tracks(value)));
+  const wanted = values.map((_, at) => ofTapes.some((followed) => followed[at]));
   const { outputs, saved } = withoutTapes(() =>
     scopeKeeping(
       () => {
@@ -42,6 +44,7 @@ export function custom(
       inputs: values,
       outputs: outputs.map((output) => output.value),
       saved: saved[at] ?? [],
+      wanted: ofTapes[at] ?? [],
       backward,
     });
   });
