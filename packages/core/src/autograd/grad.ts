@@ -207,7 +207,8 @@ function rerun(entry: RerunEntry, sums: GradientSums): void {
         });
       }
       const arrived = sums.of(output);
-      if (arrived === undefined) return;
+      // A tensor from outside is the same again.
+      if (arrived === undefined || own.value === output) return;
       sums.add(own.value, arrived);
       sums.drop(output);
     });
