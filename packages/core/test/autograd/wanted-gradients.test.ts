@@ -91,21 +91,3 @@ test('what no wanted gradient reads is not kept', () => {
   expect(kept((y) => matmul(y, y))).toBe(one);
   expect(kept((y) => ops.linear(y, fixed))).toBe(0);
 });
-
-test('a value that becomes the result of a custom op is a constant before', async () => {
-  const { backend } = counting();
-  const x = tensor(backend, [1, 2, 3]);
-  // Straight through: the value of one tensor, with the gradient of another.
-  const loss = (one: Tensor): Tensor => {
-    const rounded = tensor(backend, [4, 5, 6]);
-    const before = mul(one, rounded);
-    const [through] = ops.custom(
-      'through',
-      [one],
-      () => ({ outputs: [rounded], saved: [] }),
-      (_, [g]) => [g],
-    );
-    return sum(ops.add(before, mul(through as Tensor, 2)));
-  };
-  expect([...(await grad(loss)(x).data())]).toEqual([6, 7, 8]);
-});
