@@ -1,7 +1,7 @@
 import { apply } from '../tensor/apply.js';
 import { scopeKeeping } from '../tensor/scope-stack.js';
 import { type BackwardRule, type Saved, tapesTracking, withoutTapes } from '../tensor/tape.js';
-import { type Tensor, Value } from '../tensor/tensor.js';
+import { type Tensor, valuesMade } from '../tensor/tensor.js';
 
 export interface CustomForward {
   readonly outputs: readonly Tensor[];
@@ -24,17 +24,17 @@ export function custom(
 ): readonly Tensor[] {
   const values = inputs.map((input) => input.value);
   const tapes = tapesTracking(values);
-  const ofTapes = tapes.map((tape) => values.map((value) => tape.tracks(value)));
-  const wanted = values.map((_, at) => ofTapes.some((followed) => followed[at]));
-  const first = Value.next;
+  const wanted = values.map((value) => tapes.some((tape) => tape.tracks(value)));
+  const before = valuesMade();
   const { outputs, saved } = withoutTapes(() =>
     scopeKeeping(
       () => {
         const made = forward(tapes.length > 0, wanted);
-        const isOutside = ({ value }: Tensor): boolean => tapes.length > 0 && value.serial < first;
+        // Aliases owned by the tapes: this scope disposes of everything made inside that is not an output.
         return {
-          outputs: made.outputs.map((one) => (isOutside(one) ? itself(one) : one)),
-          // Aliases owned by the tapes: this scope disposes of everything made inside that is not an output.
+          outputs: made.outputs.map((one) =>
+            tapes.length > 0 && one.value.serial < before ? apart(name, one) : one,
+          ),
           saved: tapes.map(() => made.saved.map((one) => one?.unscopedAlias())),
         };
       },
@@ -47,15 +47,13 @@ export function custom(
       inputs: values,
       outputs: outputs.map((output) => output.value),
       saved: saved[at] ?? [],
-      wanted: ofTapes[at] ?? [],
       backward,
     });
   });
   return outputs;
 }
 
-/** The same numbers as a value of its own: to a tape, a tensor from outside would be an input, or a constant before. */
-function itself(x: Tensor): Tensor {
-  const [made] = apply('custom', [x], [x], (backend, handle) => [backend.reshape(handle, x.shape)]);
-  return made as Tensor;
+/** A tensor as a value of its own: to a tape it would be an input, or a constant of earlier ops. */
+function apart(name: string, x: Tensor): Tensor {
+  return apply(name, [x], [x], (backend, handle) => [backend.reshape(handle, x.shape)])[0] as Tensor;
 }

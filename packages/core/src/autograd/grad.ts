@@ -181,7 +181,7 @@ function walk(tape: Tape, sums: GradientSums, isLast: boolean): void {
     const arrived = entry.outputs.map((output) => sums.of(output));
     if (arrived.some((one) => one !== undefined)) {
       if ('rerun' in entry) rerun(entry, sums);
-      else propagate(entry, arrived, sums);
+      else propagate(entry, arrived, tape, sums);
       for (const output of entry.outputs) sums.drop(output);
     }
     if (isLast) for (const one of entry.saved) one?.dispose();
@@ -228,10 +228,12 @@ export function requireFunction(where: string, f: unknown): void {
 }
 
 function propagate(
-  { inputs, backward, saved, wanted }: TapeEntry,
+  { inputs, backward, saved }: TapeEntry,
   arrived: readonly (Tensor | undefined)[],
+  tape: Tape,
   sums: GradientSums,
 ): void {
+  const wanted = inputs.map((input) => tape.tracks(input));
   const gradients = scopeKeeping(
     () => backward(ops, arrived, saved, wanted),
     (made) => made.filter((one) => one instanceof Tensor),

@@ -6,8 +6,8 @@ import { formatBytes } from './format.js';
 
 /**
  * The largest chunk that fits and keeps its scratch within planning's target, starting from the path's preferred chunk
- * if it has one. Where what all chunks share is larger than the target, a chunk may take as much again: smaller ones
- * would save little, and take most of their time to start.
+ * if it has one. Where chunks share much, or each has a cost of its own, smaller ones save little and take most of their
+ * time to start: halving goes on only while it saves a quarter. Then what grows with a chunk is more than what all share.
  *
  * @internal
  */
@@ -16,13 +16,14 @@ export function largestChunk(
   path: PreparedBytes,
   fits: (chunk: number) => boolean,
 ): number {
-  const { preferredChunk } = path;
-  let chunk = preferredChunk ?? most;
-  if (preferredChunk === undefined && path.scratchBytes(most) > targetBytes) {
-    const { frugal, shared } = frugalChunk(most, path);
-    const target = Math.max(targetBytes, 2 * shared);
-    // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
-    while (chunk > Math.max(least, frugal) && path.scratchBytes(chunk) > target) chunk = halve(chunk, least);
+  const preferred = path.preferredChunk;
+  let chunk = preferred ?? most;
+  // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
+  while (preferred === undefined && chunk > least && path.scratchBytes(chunk) > targetBytes) {
+    const smaller = halve(chunk, least);
+    // The largest chunk may be the only one, without a rest beside it: the first half says nothing of the next.
+    if (2 * smaller === chunk && path.scratchBytes(smaller) >= 0.75 * path.scratchBytes(chunk)) break;
+    chunk = smaller;
   }
   // If each chunk has a cost of its own, the smallest chunk does not need the least.
   const gains = (smaller: number): boolean =>
@@ -30,27 +31,6 @@ export function largestChunk(
     (path.largestBytes?.(smaller) ?? 0) < (path.largestBytes?.(chunk) ?? 0);
   while (chunk > 1 && !fits(chunk) && gains(halve(chunk, 1))) chunk = halve(chunk, 1);
   return chunk;
-}
-
-/**
- * The chunk that needs least, and what all chunks share: its scratch less what grows with its size. It is not always the
- * smallest one: each chunk may have a cost of its own, and the smaller they are, the more there are.
- */
-function frugalChunk(
-  most: number,
-  path: PreparedBytes,
-): { readonly frugal: number; readonly shared: number } {
-  let [frugal, bytes, growing] = [most, path.scratchBytes(most), 0];
-  for (let chunk = most, ofChunk = bytes; chunk > 1; ) {
-    const smaller = halve(chunk, 1);
-    const ofSmaller = path.scratchBytes(smaller);
-    if (ofSmaller <= bytes) {
-      [frugal, bytes] = [smaller, ofSmaller];
-      growing = (smaller * (ofChunk - ofSmaller)) / (chunk - smaller);
-    }
-    [chunk, ofChunk] = [smaller, ofSmaller];
-  }
-  return { frugal, shared: bytes - growing };
 }
 
 function halve(chunk: number, least: number): number {

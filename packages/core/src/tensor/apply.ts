@@ -67,7 +67,6 @@ export function apply(
       outputs: outputs.map((output) => output.value),
       // Unscoped: the tape disposes of them, not the scope that happens to be open.
       saved: differentiation.save(outputs, wanted).map((one) => one?.unscopedAlias()),
-      wanted,
       backward: differentiation.backward,
     });
   }

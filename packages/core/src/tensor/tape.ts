@@ -21,13 +21,11 @@ export interface TapeEntry {
   readonly outputs: readonly Value[];
   /** Aliases the tape owns until it is disposed. */
   readonly saved: Saved;
-  /** Which inputs the tape followed when the op ran: what was saved is for their gradients. */
-  readonly wanted: readonly boolean[];
   readonly backward: BackwardRule;
 }
 
 /** A function that the backward pass runs again: it stands for the entries of its ops, which were not kept. */
-export interface RerunEntry extends Omit<TapeEntry, 'backward' | 'wanted'> {
+export interface RerunEntry extends Omit<TapeEntry, 'backward'> {
   /** Runs it on the saved tensors: its results in the order of `outputs`. */
   readonly rerun: (saved: Saved) => readonly Tensor[];
 }

@@ -5,15 +5,17 @@ import { TopKError, toEngineError } from '../contract/errors.js';
 import { formatShape, type Shape, sizeOf } from '../contract/shape.js';
 import { registerInScope } from './scope-stack.js';
 
-/** Values made so far. */
 let made = 0;
+
+/** Values made so far. */
+export const valuesMade = (): number => made;
 
 /**
  * A value shared by the handles that name it: callers' tensors and the aliases a tape keeps. The backend's own
  * reference is released with the last of them.
  */
 export class Value {
-  /** Values are numbered as they are made. */
+  /** Values made before it. */
   readonly serial: number = made++;
   readonly backend: Backend;
   readonly shape: Shape;
@@ -30,11 +32,6 @@ export class Value {
     this.dtype = dtype;
     if (handle instanceof TopKError) this.failure = handle;
     else this.#handle = handle;
-  }
-
-  /** The number of the next value. */
-  static get next(): number {
-    return made;
   }
 
   get references(): number {

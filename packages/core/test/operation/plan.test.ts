@@ -75,7 +75,7 @@ describe('planAttention', () => {
     }
   });
 
-  test('what each chunk costs is not what all share: twice the scratch of the most frugal chunk at most', () => {
+  test('chunks grow where each has a cost of its own, to twice the scratch of the most frugal one at most', () => {
     // Turns of a loop beside rows of scores: least with 128 queries.
     const path = { scratchBytes: (chunk: number) => 2 ** 16 * chunk + 2 ** 18 * Math.ceil(4096 / chunk) };
     const { queryChunk, bytes } = planAttention(request(4096), limits, { path });
