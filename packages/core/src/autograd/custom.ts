@@ -14,7 +14,7 @@ export interface CustomForward {
  * follows one of the inputs, and which of them, so that it can skip and leave out what only the backward pass uses.
  * `backward` gets the cotangents of the outputs (undefined where none arrived) and returns those of `inputs` (undefined:
  * none); its fourth argument says which of them are followed, so that the others can be left out. An output may be an
- * input or another tensor from outside: where a tape follows, it becomes a value of its own.
+ * input or another tensor from outside: the result is a value of its own.
  */
 export function custom(
   name: string,
@@ -32,9 +32,7 @@ export function custom(
         const made = forward(tapes.length > 0, wanted);
         // Aliases owned by the tapes: this scope disposes of everything made inside that is not an output.
         return {
-          outputs: made.outputs.map((one) =>
-            tapes.length > 0 && one.value.serial < before ? apart(name, one) : one,
-          ),
+          outputs: made.outputs.map((one) => (one.value.serial < before ? apart(name, one) : one)),
           saved: tapes.map(() => made.saved.map((one) => one?.unscopedAlias())),
         };
       },
