@@ -36,7 +36,8 @@ function attendChunk(call: ChunkCall): Tensor {
   return pairAttention(call, scaledQuery(call), shown(call, call.key), { weigh: entmax15 });
 }
 
-function scaledQuery(call: MechanismCall): Tensor {
+/** Queries times the scale of a call, f32. */
+export function scaledQuery(call: MechanismCall): Tensor {
   const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
   return mul(cast(call.query, 'f32'), scale);
 }

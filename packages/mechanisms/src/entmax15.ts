@@ -136,7 +136,9 @@ function checkInputs(scores: Tensor, visible: Tensor | undefined): void {
     });
   }
   const isFit = (extent: number, at: number): boolean => extent === 1 || extent === scores.shape[at];
-  const isShown = visible === undefined || paddedShape(visible.shape, scores.rank).every(isFit);
+  const isShown =
+    visible === undefined ||
+    (visible.rank <= scores.rank && paddedShape(visible.shape, scores.rank).every(isFit));
   if (scores.rank > 0 && isShown) return;
   throw new TopKError('SHAPE_MISMATCH', 'entmax15: wrong shape', {
     expected: 'scores [..., n], and visible with the same extents or 1',

@@ -16,8 +16,9 @@ import {
   transpose,
   zeros,
 } from '@topk-attention/core';
-import { fadedPairs, fadesBetween, sumsWithin } from './gates.js';
+import { fadedPairs, fadesBetween } from './gates.js';
 import { piecesOf } from './pieces.js';
+import { runningSums } from './running-sums.js';
 
 /** Features of queries and keys, and values. Hidden keys have a weight of 0 and gates of 1, and no number is NaN. */
 export interface GatedInputs {
@@ -182,7 +183,7 @@ function sumsOfSpan({ key, value, logGates }: Tokens, size: number, { before, qu
     value: reshape(value, [chunks, size, width]),
   };
   // Logarithms of gates from the start of a chunk to each of its tokens, and to its end.
-  const total = sumsWithin(reshape(logGates, [chunks, size]));
+  const total = runningSums(reshape(logGates, [chunks, size]));
   const end = narrow(total, 1, size - 1, 1);
 
   const fading = reshape(exp(sub(end, total)), [chunks, size, 1]);

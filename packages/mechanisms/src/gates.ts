@@ -1,11 +1,7 @@
 import {
-  arange,
-  type Backend,
   cast,
   custom,
   exp,
-  le,
-  lt,
   matmul,
   mul,
   reshape,
@@ -14,27 +10,7 @@ import {
   type Tensor,
   where,
 } from '@topk-attention/core';
-
-/** bool [rows, columns]: where column < row, for rows that count from `from`. */
-function isBefore(backend: Backend, rows: number, columns: number, from = 0): Tensor {
-  return scope(() =>
-    lt(reshape(arange(backend, columns), [1, columns]), reshape(arange(backend, rows, from), [rows, 1])),
-  );
-}
-
-/** bool [n, n]: where a token sees another one, itself and those before it. */
-function isSeen(backend: Backend, n: number): Tensor {
-  return scope(() => {
-    const places = arange(backend, n);
-    return le(reshape(places, [1, n]), reshape(places, [n, 1]));
-  });
-}
-
-/** [N, n] -> the sums of each entry and those before it, in one product. Of a chunk: they lose digits with the length. */
-export function sumsWithin(logGates: Tensor): Tensor {
-  const seen = scope(() => cast(isSeen(logGates.backend, logGates.shape[1] as number), logGates.dtype));
-  return matmul(logGates, seen, { transposeB: true });
-}
+import { isBefore, isSeen } from './triangles.js';
 
 /**
  * Products of gates between chunks, [N, n + 1 - from, n]: of the entries after e and before p, for p from `from` to n; 0 where
@@ -56,31 +32,34 @@ export function fadesBetween(logGates: Tensor, from: number): Tensor {
 
 /**
  * Pairs [N, g, n, n] times the gates after key j up to query i, 0 for later keys. One operation: of what it makes, the
- * result and the gates alone are kept for its gradient.
+ * result and the gates alone are kept for its gradient. Both are its outputs, so that gradients of gradients find them.
  *
  * @param totals running sums of the logarithms of gates, [N, n]
  */
 export function fadedPairs(pairs: Tensor, totals: Tensor): Tensor {
   const [chunks, size] = totals.shape as readonly [number, number];
-  const [faded] = custom(
+  const [faded, gates] = custom(
     'fadedPairs',
     [pairs, totals],
     () => {
-      const gates = scope(() => {
-        const between = sub(reshape(totals, [chunks, size, 1]), reshape(totals, [chunks, 1, size]));
+      const between = scope(() => {
+        const differences = sub(reshape(totals, [chunks, size, 1]), reshape(totals, [chunks, 1, size]));
         const seen = isSeen(totals.backend, size);
-        return reshape(exp(where(seen, between, Number.NEGATIVE_INFINITY)), [chunks, 1, size, size]);
+        return reshape(exp(where(seen, differences, Number.NEGATIVE_INFINITY)), [chunks, 1, size, size]);
       });
-      const made = mul(pairs, gates);
-      return { outputs: [made], saved: [made, gates] };
+      const outputs = [mul(pairs, between), between];
+      return { outputs, saved: outputs };
     },
-    (ops, [g], [made, gates]) => {
-      if (g === undefined) return [];
+    (ops, [g, ofGates], [made, between]) => {
       // The gradient of the logarithm of a pair's gate: its query's total less its key's.
-      const ofPairs = ops.mul(g, made as Tensor);
-      const ofTotals = ops.sub(ops.sum(ofPairs, { axes: [1, 3] }), ops.sum(ofPairs, { axes: [1, 2] }));
-      return [ops.mul(g, gates as Tensor), ofTotals];
+      const ofTotals = (ofLogs: Tensor): Tensor =>
+        ops.sub(ops.sum(ofLogs, { axes: [1, 3] }), ops.sum(ofLogs, { axes: [1, 2] }));
+      const own = ofGates && ofTotals(ops.mul(ofGates, between as Tensor));
+      if (g === undefined) return [undefined, own];
+      const totalsOf = ofTotals(ops.mul(g, made as Tensor));
+      return [ops.mul(g, between as Tensor), own === undefined ? totalsOf : ops.add(own, totalsOf)];
     },
   );
+  gates?.dispose();
   return faded as Tensor;
 }

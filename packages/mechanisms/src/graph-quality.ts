@@ -2,7 +2,6 @@ import {
   add,
   cast,
   concat,
-  custom,
   fill,
   le,
   logicalAnd,
@@ -19,6 +18,7 @@ import type { MechanismCall } from '@topk-attention/nn';
 import { entmaxWeights } from './entmax.js';
 import { visiblePairs } from './pairs.js';
 import { mapPairChunks, rowsOfQueries } from './query-chunks.js';
+import { withoutGradient } from './without-gradient.js';
 
 /**
  * f32 [6]: pairs that entmax gives a weight, those of them in the graph, pairs in the graph, visible pairs, queries with a
@@ -39,16 +39,9 @@ export interface GraphQuality {
 
 /** bool [B, heads, Lq, Lk]: where entmax over all keys is not 0. It has no gradient. */
 function entmaxSupport(call: MechanismCall): Tensor {
-  const [support] = custom(
-    'entmaxSupport',
-    [call.query, call.key],
-    () => {
-      const made = scope(() => lt(0, entmaxWeights(call)));
-      return { outputs: [made], saved: [] };
-    },
-    () => [undefined, undefined],
-  );
-  return support as Tensor;
+  const make = () => [scope(() => lt(0, entmaxWeights(call)))] as const;
+  const [support] = withoutGradient('entmaxSupport', [call.query, call.key], make);
+  return support;
 }
 
 /**

@@ -3,7 +3,6 @@ import {
   arange,
   cast,
   concat,
-  custom,
   elementIsNaN,
   eq,
   fill,
@@ -30,6 +29,7 @@ import { perHead } from './features.js';
 import { shown } from './inputs.js';
 import { visiblePairs } from './pairs.js';
 import { type ChunkCall, mapPairChunks, rowsOfQueries } from './query-chunks.js';
+import { withoutGradient } from './without-gradient.js';
 
 /** How a graph is predicted: see `SparsefinderOptions`. */
 export interface PredictorSettings {
@@ -54,14 +54,9 @@ interface Sides {
  * @param pairs most pairs of a chunk of queries
  */
 export function predictedGraph(call: MechanismCall, settings: PredictorSettings, pairs?: number): Tensor {
-  const { query, key } = call;
-  const [graph] = custom(
-    'predictedGraph',
-    [query, key],
-    () => ({ outputs: [scope(() => predicted(call, settings, pairs))], saved: [] }),
-    () => [undefined, undefined],
-  );
-  return graph as Tensor;
+  const make = () => [scope(() => predicted(call, settings, pairs))] as const;
+  const [graph] = withoutGradient('predictedGraph', [call.query, call.key], make);
+  return graph;
 }
 
 function predicted(call: MechanismCall, settings: PredictorSettings, pairs: number | undefined): Tensor {

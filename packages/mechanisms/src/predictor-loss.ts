@@ -2,7 +2,6 @@ import {
   add,
   cast,
   concat,
-  custom,
   div,
   elementwiseProgram,
   eq,
@@ -31,7 +30,8 @@ import { shown } from './inputs.js';
 import { visiblePairs } from './pairs.js';
 import { type PredictorSettings, toCentroids } from './predicted-graph.js';
 import { type ChunkCall, mapPairChunks } from './query-chunks.js';
-import { detached, randomWords } from './random.js';
+import { randomWords } from './random.js';
+import { detached, withoutGradient } from './without-gradient.js';
 
 interface LossSettings extends Pick<PredictorSettings, 'by'> {
   readonly margin: number;
@@ -77,22 +77,15 @@ export function drawnPairs(
   seed: number,
   pairs?: number,
 ): readonly [positive: Tensor, negative: Tensor] {
-  const [positive, negative] = custom(
-    'drawnPairs',
-    [call.query, call.key],
-    () => {
-      const chunks = mapPairChunks(call, (part) => drawnOfChunk(part, seed), pairs);
-      const joined = ([0, 1] as const).map((at) =>
-        concat(
-          chunks.map((chunk) => chunk[at]),
-          2,
-        ),
+  return withoutGradient('drawnPairs', [call.query, call.key], () => {
+    const chunks = mapPairChunks(call, (part) => drawnOfChunk(part, seed), pairs);
+    const joined = (at: 0 | 1): Tensor =>
+      concat(
+        chunks.map((chunk) => chunk[at]),
+        2,
       );
-      return { outputs: joined, saved: [] };
-    },
-    () => [undefined, undefined],
-  );
-  return [positive as Tensor, negative as Tensor];
+    return [joined(0), joined(1)] as const;
+  });
 }
 
 /** Below all random words. */

@@ -2,7 +2,6 @@ import {
   add,
   type Backend,
   cast,
-  custom,
   mul,
   randomBits,
   scope,
@@ -52,16 +51,4 @@ export function uniformNoise(...of: Parameters<typeof randomWords>): Tensor {
       0.5,
     );
   });
-}
-
-/** x without a gradient. */
-export function detached(x: Tensor): Tensor {
-  const [made] = custom(
-    'detached',
-    [x],
-    // A value of its own: an alias would be x itself to a tape.
-    () => ({ outputs: [add(x, 0)], saved: [] }),
-    () => [undefined],
-  );
-  return made as Tensor;
 }

@@ -32,8 +32,8 @@ import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@
 import { perHead, unit } from './features.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
-import { detached } from './random.js';
 import { notSoftmax } from './refusals.js';
+import { detached } from './without-gradient.js';
 
 export interface RelativeKernelOptions {
   /** Distances that have a bias of their own: up to `length - 1` tokens. Farther ones share the last. */

@@ -1,10 +1,7 @@
 import {
   add,
-  arange,
-  type Backend,
   cast,
   concat,
-  le,
   matmul,
   narrow,
   reshape,
@@ -13,6 +10,7 @@ import {
   type Tensor,
   zeros,
 } from '@topk-attention/core';
+import { isSeen } from './triangles.js';
 
 /** Most entries whose sums are one product with a triangle, and those of a block where there are more: choices. */
 const MOST = 256;
@@ -31,7 +29,7 @@ export function runningSums(x: Tensor): Tensor {
 
 function sumsOfRows(x: Tensor): Tensor {
   const [rows, length] = x.shape as readonly [number, number];
-  if (length <= MOST) return matmul(x, triangle(x.backend, length), { transposeB: true });
+  if (length <= MOST) return matmul(x, cast(isSeen(x.backend, length), x.dtype), { transposeB: true });
   const blocks = Math.ceil(length / BLOCK);
   return scope(() => {
     const blank = zeros(x.backend, [rows, blocks * BLOCK - length], x.dtype);
@@ -43,13 +41,5 @@ function sumsOfRows(x: Tensor): Tensor {
     const before = concat([zeros(x.backend, [rows, 1], x.dtype), narrow(totals, 1, 0, blocks - 1)], 1);
     const sums = reshape(add(within, reshape(before, [rows, blocks, 1])), [rows, blocks * BLOCK]);
     return narrow(sums, 1, 0, length);
-  });
-}
-
-/** f32 [n, n]: 1 where a column is not after its row. */
-function triangle(backend: Backend, n: number): Tensor {
-  return scope(() => {
-    const places = arange(backend, n);
-    return cast(le(reshape(places, [1, n]), reshape(places, [n, 1])), 'f32');
   });
 }

@@ -3,7 +3,6 @@ import {
   arange,
   cast,
   concat,
-  custom,
   exp,
   fill,
   gatherRows,
@@ -26,6 +25,7 @@ import { countBelow } from './count-below.js';
 import { chunksOf, pairsAtATime, rowsOfQueries } from './query-chunks.js';
 import { uniformNoise } from './random.js';
 import { runningSums } from './running-sums.js';
+import { withoutGradient } from './without-gradient.js';
 
 /** Rates of edges as products of memberships: the expected number of edges from i to j is (query key^T)_ij. */
 export interface EdgeRates {
@@ -49,13 +49,9 @@ export function sampleGraph(
   seed: number,
   most: number = pairsAtATime(rates.query.backend),
 ): Tensor {
-  const [graph] = custom(
-    'sampleGraph',
-    [rates.query, rates.key],
-    () => ({ outputs: [sampled(rates, { slots, seed }, most)], saved: [] }),
-    () => [undefined, undefined],
-  );
-  return graph as Tensor;
+  const make = () => [sampled(rates, { slots, seed }, most)] as const;
+  const [graph] = withoutGradient('sampleGraph', [rates.query, rates.key], make);
+  return graph;
 }
 
 interface Draws {

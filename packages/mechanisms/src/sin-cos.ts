@@ -54,8 +54,8 @@ export interface SinCos {
 
 /**
  * A function that gives `amplitude` times the sine and cosine of x, f32, in radians: backends have neither. For |x| up to
- * 1e4, with x's own relative error; from some 1.3e4 on 0 and the amplitude; not finite for infinities. One pass over memory where a backend runs programs in one, and one
- * in the backward pass.
+ * 1e4, with x's own relative error; from some 1.3e4 on 0 and the amplitude; not finite for infinities. One pass over memory
+ * where a backend runs programs in one, and one in the backward pass.
  */
 export function sinCos(amplitude = 1): (x: Tensor) => SinCos {
   const value = elementwiseProgram({ inputs: ['x'] }, ({ x }) => {

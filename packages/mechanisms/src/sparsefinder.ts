@@ -2,7 +2,6 @@ import {
   aFunction,
   aNumber,
   cast,
-  mul,
   type OptionKinds,
   oneOf,
   readOptions,
@@ -10,7 +9,7 @@ import {
   type Tensor,
 } from '@topk-attention/core';
 import { addLoss, initializers, type Mechanism, type MechanismCall } from '@topk-attention/nn';
-import { attendAll } from './entmax.js';
+import { attendAll, scaledQuery } from './entmax.js';
 import { entmaxOverGraph } from './graph.js';
 import { type GraphCounts, graphCounts } from './graph-quality.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
@@ -145,9 +144,8 @@ function attendPredicted(
   graph: Tensor,
   onGraph: SparsefinderOptions['onGraph'],
 ): Tensor {
-  const scale = call.options.scale ?? (call.query.shape[3] as number) ** -0.5;
   if (onGraph !== undefined) onGraph(call.path, graphCounts(call, graph));
-  const query = mul(cast(call.query, 'f32'), scale);
+  const query = scaledQuery(call);
   const most = pairsAtATime(query.backend, call.context);
   const output = entmaxOverGraph(query, shown(call, call.key), shown(call, call.value), graph, most);
   return cast(output, call.value.dtype);

@@ -227,6 +227,12 @@ test.each<readonly [what: string, call: () => Tensor, code: string]>([
   ['a number', () => entmax15(tensor(backend, [1], [])), 'SHAPE_MISMATCH'],
   ['another length', () => entmax15(zeros(backend, [3]), zeros(backend, [2], 'bool')), 'SHAPE_MISMATCH'],
   ['more axes', () => entmax15(zeros(backend, [3]), zeros(backend, [2, 3], 'bool')), 'SHAPE_MISMATCH'],
+  ['axes of 1', () => entmax15(zeros(backend, [3]), zeros(backend, [1, 1], 'bool')), 'SHAPE_MISMATCH'],
+  [
+    'an axis of 1',
+    () => entmax15(zeros(backend, [3, 3]), zeros(backend, [3, 3, 1], 'bool')),
+    'SHAPE_MISMATCH',
+  ],
 ])('%s: refused', (_, call, code) => {
   expect(call).toThrow(expect.objectContaining({ code }));
 });

@@ -100,6 +100,14 @@ describe('gated sums are those of token after token', () => {
     }
   });
 
+  test('in chunks whose sums of gates are made of blocks', async () => {
+    const inputs = inputsOf(580, 580, { strength: 0.1 });
+    const { output, state } = await byTokens(inputs);
+    const made = gatedAttention(inputs, { chunk: 300, floor });
+    await expectClose(made.output, asTensor(output, made.output.shape), 11);
+    await expectClose(made.state, asTensor(state, made.state.shape), 11);
+  });
+
   test.each([
     [1, 9],
     [3, 11],
@@ -149,6 +157,20 @@ describe('their gradients', () => {
       );
     const { gradients } = valueAndGrad(loss)(inputs);
     for (const name of Object.keys(inputs)) await expectSlope(loss, inputs, gradients, name, 5);
+  });
+
+  test('of gradients are those of finite differences', async () => {
+    const inputs = inputsOf(7, 8);
+    const cotangent = randomTensor(backend, 6, batch, heads, 7, width);
+    const loss = (of: ParameterTree): Tensor =>
+      sum(mul(gatedAttention(of as ParameterTree & GatedInputs, { chunk: 4, floor }).output, cotangent));
+    const slope = (of: ParameterTree): Tensor => {
+      const { gradients } = valueAndGrad(loss)(of);
+      const squares = Object.values(gradients).map((one) => sum(mul(one as Tensor, one as Tensor)));
+      return squares.reduce((all, one) => add(all, one));
+    };
+    const { gradients } = valueAndGrad(slope)(inputs);
+    for (const name of Object.keys(inputs)) await expectSlope(slope, inputs, gradients, name, 4);
   });
 
   test('of a state', async () => {

@@ -65,5 +65,32 @@ export function readBench(path: string): readonly BenchResult[] {
   }
   if (!isObject(read) || read.format !== FORMAT || !Array.isArray(read.results))
     throw corrupt(path, `a file of '${FORMAT}'`, 'another one');
+  const wrong = read.results.findIndex((one) => !isResult(one));
+  if (wrong >= 0)
+    throw corrupt(path, 'results as bench and compare write them', `another one, number ${wrong + 1}`);
   return read.results as BenchResult[];
+}
+
+const known: readonly unknown[] = [...studyNames, 'mechanisms'];
+const directions: readonly unknown[] = ['forward', 'forward + backward'] satisfies readonly Direction[];
+const texts = ['title', 'about', 'engine', 'date', 'command'] as const;
+
+/** Whether a value has what a report reads of a result. */
+function isResult(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    known.includes(value.study) &&
+    texts.every((name) => typeof value[name] === 'string') &&
+    Array.isArray(value.rows) &&
+    value.rows.every(isRow)
+  );
+}
+
+function isRow(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    typeof value.way === 'string' &&
+    Number.isFinite(value.x) &&
+    directions.includes(value.direction)
+  );
 }

@@ -12,6 +12,7 @@ import {
   shownPath,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
+import { requireFolder } from '../data/write.js';
 import type { Host } from '../host.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { quickMechanisms, quickPreset } from '../presets/quick.js';
@@ -49,6 +50,7 @@ async function quick(options: QuickOptions, io: Io, host: Host): Promise<void> {
   const bar = new ProgressBar(io.stderr, json);
   const runs = join(out, 'runs');
   const folders: string[] = [];
+  requireFolder(runs);
   const engine = await openEngine(host, options, io);
   const { backend, info } = engine;
   try {

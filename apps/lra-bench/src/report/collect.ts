@@ -65,6 +65,7 @@ export function collectRuns(folders: readonly string[]): {
   const found = folders.flatMap((folder) => {
     if (!existsSync(folder))
       throw missing(`${folder} is not there`, 'run folders', 'Name folders that train wrote to');
+    if (!statSync(folder).isDirectory()) throw notAFolder(folder);
     return runFolders(folder, DEPTH);
   });
   const all = [...new Set(found)];
@@ -79,6 +80,14 @@ export function collectRuns(folders: readonly string[]): {
     runs: distinct(all.filter((folder) => !isNeedles(folder)).map(readRun)),
     needles: all.filter(isNeedles).map(readNeedleRun),
   };
+}
+
+function notAFolder(path: string): TopKError {
+  return new TopKError('FILE_NOT_FOUND', `${path} is no folder`, {
+    expected: 'run folders',
+    got: 'a file',
+    fix: 'Name folders that train wrote to; files that bench or compare wrote go with --bench',
+  });
 }
 
 /** @throws TopKError INVALID_OPTION for one run twice */

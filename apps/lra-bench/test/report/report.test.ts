@@ -233,3 +233,28 @@ test('a report of benchmarks alone, or of nothing', async () => {
   expect(code).toBe('USAGE');
   expect(message).toContain('nothing to report');
 });
+
+test.each([
+  ['nothing', null],
+  ['no rows', {}],
+  ['an unknown study', { study: 'another', rows: [] }],
+  ['a row that is none', { rows: [{}] }],
+  ['a row of another direction', { rows: [{ way: 'exact', x: 8, direction: 'sideways' }] }],
+])('a file of benchmarks with %s is refused', async (_, wrong) => {
+  const texts = { title: '', about: '', engine: '', date: '', command: '' };
+  const result = wrong && { study: 'mechanisms', ...texts, ...wrong };
+  const file = join(folder, 'wrong.json');
+  writeFileSync(file, JSON.stringify({ format: 'topk-attention lra bench 1', results: [result] }));
+  expect(await errorOf(['report', '--bench', file, '--out', folder])).toMatchObject({ code: 'FILE_CORRUPT' });
+});
+
+test('a file in the place of a folder is told', async () => {
+  const file = join(folder, 'file.json');
+  writeFileSync(file, '{}');
+  expect(await errorOf(['report', '--runs', file])).toMatchObject({
+    code: 'FILE_NOT_FOUND',
+    message: expect.stringContaining('got a file'),
+  });
+  const quick = await errorOf(['quick', '--out', file, '--backend', 'reference']);
+  expect(quick.code).toBe('FILE_NOT_WRITTEN');
+});

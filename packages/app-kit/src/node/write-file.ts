@@ -12,17 +12,35 @@ export function writeFileAtomically(path: string, content: string): void {
     writeFileSync(partial, content, { flush: true });
     renameSync(partial, path);
   } catch (error) {
-    rmSync(partial, { force: true });
+    remove(partial);
     throw cannotWrite(path, error);
   }
 }
 
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // Below a file there is nothing to remove.
+  }
+}
+
 /**
- * Call before work whose result goes to `path`: fails at once if that is a folder. @throws TopKError FILE_NOT_FOUND.
+ * Call before work whose result goes to `path`: fails at once if that is a folder, or lies below a file.
+ *
+ * @throws TopKError FILE_NOT_FOUND.
  */
 export function requireWritable(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return;
+  if (!isFolder(path)) return;
   throw new TopKError('FILE_NOT_FOUND', `${path} cannot be written`, { got: 'a folder', fix: FIX });
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch (error) {
+    throw cannotWrite(path, error);
+  }
 }
 
 /** The error for a file that cannot be written: no folder, no permission, no space. */

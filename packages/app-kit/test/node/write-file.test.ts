@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { TopKError } from '@topk-attention/core';
 import { expect, test } from 'vitest';
@@ -23,4 +23,13 @@ test('a folder of that name is refused, before and while writing', () => {
     expect(attempt).toThrow(TopKError);
   expect(readdirSync(folder).filter((name) => name.startsWith('taken'))).toEqual(['taken']);
   requireWritable(join(folder, 'free'));
+});
+
+test('a file in the place of a folder is refused, before and while writing', () => {
+  const file = join(folder, 'file');
+  writeFileSync(file, 'kept');
+  for (const path of [join(file, 'a.json'), join(file, 'deep', 'a.json')])
+    for (const attempt of [() => requireWritable(path), () => writeFileAtomically(path, 'x')])
+      expect(attempt).toThrow(expect.objectContaining({ code: 'FILE_NOT_FOUND' }));
+  expect(readFileSync(file, 'utf8')).toBe('kept');
 });

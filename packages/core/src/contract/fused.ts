@@ -84,7 +84,8 @@ export interface PreparedBytes {
   largestBytes?(chunk: number): number;
   /**
    * The chunk it runs best with, for operations that divide their work themselves; `scratchBytes` then says what a
-   * smaller one saves. Default: the largest chunk whose scratch stays within `targetScratchBytes`.
+   * smaller one saves. Default: the largest chunk whose scratch stays within `targetScratchBytes`, or twice that of
+   * the most frugal chunk.
    */
   readonly preferredChunk?: number | undefined;
 }

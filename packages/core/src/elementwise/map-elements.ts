@@ -42,10 +42,7 @@ const elementwise = defineOperation<Request, ElementwiseInputs<Tensor>, Elementw
   isEmpty: ({ shape }) => sizeOf(shape) === 0,
   forward: {
     bytes: ({ program, shape, storage, rowInputs }) => ({
-      ...programBytes(program, sizeOf(shape), storage, {
-        names: rowInputs ?? [],
-        width: Math.max(1, shape.at(-1) ?? 1),
-      }),
+      ...programBytes(program, sizeOf(shape), storage, rowInputs, sizeOf(shape.slice(0, -1))),
       saved: 0,
     }),
     composed: ({ program, shape, storage, numberAt }) => ({
@@ -60,10 +57,11 @@ export function programBytes(
   program: ElementwiseProgram,
   elements: number,
   { halfInputs, outputs }: ElementwiseStorage = { halfInputs: [], outputs: 'f32' },
-  rows: { readonly names: readonly string[]; readonly width: number } = { names: [], width: 1 },
+  rowInputs: readonly string[] = [],
+  rows = 0,
 ): { readonly inputs: number; readonly output: number } {
   const bytesOf = (name: string): number =>
-    (halfInputs.includes(name) ? 2 : 4) * (rows.names.includes(name) ? elements / rows.width : elements);
+    (halfInputs.includes(name) ? 2 : 4) * (rowInputs.includes(name) ? rows : elements);
   return {
     inputs: program.inputs.reduce((sum, name) => sum + bytesOf(name), 0),
     output: elements * bytesPerElement(outputs) * Object.keys(program.outputs).length,

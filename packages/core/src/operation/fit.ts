@@ -6,8 +6,8 @@ import { formatBytes } from './format.js';
 
 /**
  * The largest chunk that fits and keeps its scratch within planning's target, starting from the path's preferred chunk
- * if it has one. Where what all chunks share is larger than the target, a chunk may take as much again: smaller ones
- * would save little, and take most of their time to start.
+ * if it has one. Where chunks share much, or each has a cost of its own, smaller ones save little and take most of their
+ * time to start: a chunk may take twice what the most frugal one does, if halving it would save less than a quarter.
  *
  * @internal
  */
@@ -17,16 +17,19 @@ export function largestChunk(
   fits: (chunk: number) => boolean,
 ): number {
   const preferred = path.preferredChunk;
-  const [ofOne, ofTwo] = [path.scratchBytes(1), path.scratchBytes(2)];
-  const shared = ofOne - (ofTwo - ofOne);
-  const target = Math.max(targetBytes, 2 * shared);
+  const bytesOf = (size: number): number => path.scratchBytes(size);
   let chunk = preferred ?? most;
+  let frugal = bytesOf(chunk);
+  for (let size = 1; size < chunk; size *= 2) frugal = Math.min(frugal, bytesOf(size));
   // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
-  while (preferred === undefined && chunk > least && path.scratchBytes(chunk) > target)
-    chunk = halve(chunk, least);
+  while (preferred === undefined && chunk > least && bytesOf(chunk) > targetBytes) {
+    const [bytes, smaller] = [bytesOf(chunk), halve(chunk, least)];
+    if (bytes <= 2 * frugal && bytesOf(smaller) >= 0.75 * bytes) break;
+    chunk = smaller;
+  }
   // If each chunk has a cost of its own, the smallest chunk does not need the least.
   const gains = (smaller: number): boolean =>
-    path.scratchBytes(smaller) < path.scratchBytes(chunk) ||
+    bytesOf(smaller) < bytesOf(chunk) ||
     (path.largestBytes?.(smaller) ?? 0) < (path.largestBytes?.(chunk) ?? 0);
   while (chunk > 1 && !fits(chunk) && gains(halve(chunk, 1))) chunk = halve(chunk, 1);
   return chunk;

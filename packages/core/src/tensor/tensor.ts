@@ -5,11 +5,18 @@ import { TopKError, toEngineError } from '../contract/errors.js';
 import { formatShape, type Shape, sizeOf } from '../contract/shape.js';
 import { registerInScope } from './scope-stack.js';
 
+let made = 0;
+
+/** Values made so far. */
+export const valuesMade = (): number => made;
+
 /**
  * A value shared by the handles that name it: callers' tensors and the aliases a tape keeps. The backend's own
  * reference is released with the last of them.
  */
 export class Value {
+  /** Values made before it. */
+  readonly serial: number = made++;
   readonly backend: Backend;
   readonly shape: Shape;
   readonly dtype: DType;
@@ -19,12 +26,12 @@ export class Value {
   /** Set when the engine failed while making this value: nothing is ever returned from it. */
   readonly failure: TopKError | undefined;
 
-  constructor(backend: Backend, shape: Shape, dtype: DType, made: BackendTensor | TopKError) {
+  constructor(backend: Backend, shape: Shape, dtype: DType, handle: BackendTensor | TopKError) {
     this.backend = backend;
     this.shape = shape;
     this.dtype = dtype;
-    if (made instanceof TopKError) this.failure = made;
-    else this.#handle = made;
+    if (handle instanceof TopKError) this.failure = handle;
+    else this.#handle = handle;
   }
 
   get references(): number {

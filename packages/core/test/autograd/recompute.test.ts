@@ -210,6 +210,24 @@ describe('recompute', () => {
     );
   });
 
+  test('a tensor from outside that it returns with a gradient keeps it', async () => {
+    const backend = createReferenceBackend();
+    const rounded = ops.tensor(backend, [4, 5]);
+    const through = (x: ops.Tensor): ops.Tensor =>
+      ops.custom(
+        'through',
+        [x],
+        () => ({ outputs: [rounded], saved: [] }),
+        (_, [g]) => [g],
+      )[0] as ops.Tensor;
+    for (const run of [through, (x: ops.Tensor) => ops.recompute(through, x)]) {
+      const g = ops.grad(({ x }: Parameters) => ops.sum(ops.mul(run(x as ops.Tensor), 3)))({
+        x: ops.tensor(backend, [1, 2]),
+      });
+      expect(Array.from(await (g.x as ops.Tensor).data())).toEqual([3, 3]);
+    }
+  });
+
   test('a recorded step inside of it is called, as gradients need its ops', async () => {
     const backend = createReferenceBackend();
     const step = ops.recordedStep(({ x }: { readonly x: ops.Tensor }) => ({

@@ -1,3 +1,4 @@
+import { randomBits } from '@topk-attention/vitest-preset/random';
 import { describe, expect, test } from 'vitest';
 import { chooseSecondProduct, chooseSelection } from '../../src/contract/choices.js';
 import {
@@ -72,6 +73,48 @@ describe('planAttention', () => {
     for (const length of [2048, 16384, 131072]) {
       const { scratch } = planAttention(request(length), limits).bytes;
       expect(scratch).toBeLessThanOrEqual(Math.max(limits.targetScratchBytes, 12 * length * 12));
+    }
+  });
+
+  test('chunks grow where each has a cost of its own, to twice the scratch of the most frugal one at most', () => {
+    // Turns of a loop beside rows of scores: least with 128 queries.
+    const path = { scratchBytes: (chunk: number) => 2 ** 16 * chunk + 2 ** 18 * Math.ceil(4096 / chunk) };
+    const { queryChunk, bytes } = planAttention(request(4096), limits, { path });
+    expect(queryChunk).toBe(256);
+    expect(bytes.scratch).toBeLessThanOrEqual(2 * path.scratchBytes(128));
+    // Smaller chunks would take more, however far the target is away.
+    const far = { ...limits, targetScratchBytes: 2 ** 20 };
+    const steep = { scratchBytes: (chunk: number) => 2 ** 16 * Math.max(chunk, (64 / chunk) * 64) };
+    expect(planAttention(request(4096), far, { path: steep }).queryChunk).toBe(64);
+  });
+
+  test('of any path: near the target or the most frugal chunk, grows with the budget, refused only if none fits', () => {
+    const next = randomBits(7);
+    const share = (): number => next() / 2 ** 32;
+    for (let trial = 0; trial < 300; trial++) {
+      const length = 2 ** Math.floor(13 * share());
+      const [shared, ofQuery, ofChunk] = [28, 22, 22].map((most) => Math.floor(2 ** (most * share())));
+      const path = {
+        scratchBytes: (chunk: number) =>
+          (shared as number) + (ofQuery as number) * chunk + (ofChunk as number) * Math.ceil(length / chunk),
+      };
+      const plannedWith = (budgetBytes?: number) =>
+        planAttention(request(length), limits, { path, budgetBytes });
+      const { bytes } = plannedWith();
+      const chunks = Array.from({ length: 11 }, (_, at) => 2 ** at).filter((chunk) => chunk <= length);
+      const least = Math.min(...chunks.map(path.scratchBytes));
+      expect(bytes.scratch).toBeLessThanOrEqual(Math.max(limits.targetScratchBytes, 2 * least));
+      let before = 0;
+      for (const budgetBytes of [0.5, 0.8, 1, 1.2, 2, 4].map((part) => bytes.output + part * least)) {
+        if (budgetBytes < bytes.output + least) {
+          expect(() => plannedWith(budgetBytes)).toThrow(expect.objectContaining({ code: 'DOES_NOT_FIT' }));
+          continue;
+        }
+        const plan = plannedWith(budgetBytes);
+        expect(plan.bytes.total).toBeLessThanOrEqual(budgetBytes);
+        expect(plan.queryChunk).toBeGreaterThanOrEqual(before);
+        before = plan.queryChunk;
+      }
     }
   });
 

@@ -1,0 +1,22 @@
+import { add, custom, type Tensor } from '@topk-attention/core';
+
+/** What `make` computes of tensors, as one operation without a gradient: no tape keeps anything of it. */
+export function withoutGradient<Made extends readonly Tensor[]>(
+  name: string,
+  inputs: readonly Tensor[],
+  make: () => Made,
+): Made {
+  return custom(
+    name,
+    inputs,
+    () => ({ outputs: make(), saved: [] }),
+    () => [],
+  ) as readonly Tensor[] as Made;
+}
+
+/** x without a gradient. */
+export function detached(x: Tensor): Tensor {
+  // A value of its own: an alias would be x itself to a tape.
+  const [made] = withoutGradient('detached', [x], () => [add(x, 0)] as const);
+  return made;
+}
