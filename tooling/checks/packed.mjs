@@ -10,7 +10,7 @@ import { root, toolCommand } from '../scripts/run.mjs';
 import { bundle, consumer, packages } from './consumer.mjs';
 
 /** Bytes after minification and gzip. Of these, some 1,800 are Toeplitz products, which mechanisms had before. */
-const CORE_LIMIT_BYTES = 46_000;
+const CORE_LIMIT_BYTES = 47_000;
 
 /** One small export must not bring the rest along. Minified, not compressed. @type {Record<string, [name: string, limitBytes: number][]>} */
 const smallExports = {
