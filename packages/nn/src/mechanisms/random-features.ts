@@ -95,13 +95,14 @@ export function softmaxFeatures(
         product.dispose();
         return { outputs: [y, largest], saved: [y, x, directions] };
       },
-      (ops, [g], [y, own, rows]) => {
+      (ops, [g], [y, own, rows], [ofX, ofDirections]) => {
         if (g === undefined) return [];
         const { dx: ofLogits } = mapElements(gradient, { y: y as Tensor, g });
-        const products = productGradients(ops, ofLogits, own as Tensor, rows as Tensor);
+        const ofRows = ofDirections ? directionsGradient(ops, ofLogits, own as Tensor) : undefined;
+        if (!ofX) return [undefined, ofRows];
+        const dx = ops.matmul(ofLogits, rows as Tensor);
         const total = ops.sum(ofLogits, { axes: [-1], keepDims: true });
-        const { dx } = mapElements(fromHalfSquare, { dx: products.x, x: own as Tensor, total });
-        return [dx, products.directions];
+        return [mapElements(fromHalfSquare, { dx, x: own as Tensor, total }).dx, ofRows];
       },
     );
     return { features: features as Tensor, largest: largest as Tensor };
@@ -144,36 +145,27 @@ export function reluFeatures(epsilon: number): (x: Tensor, directions: Tensor) =
     const [features] = custom(
       'reluFeatures',
       [x, directions],
-      () => {
+      (_isTracked, [ofX, ofDirections]) => {
         const products = matmul(x, directions, { transposeB: true });
         const { y } = mapElements(value, { x: products });
         products.dispose();
-        return { outputs: [y], saved: [y, x, directions] };
+        return { outputs: [y], saved: [y, ofDirections ? x : undefined, ofX ? directions : undefined] };
       },
       (ops, [g], [y, own, rows]) => {
         if (g === undefined) return [];
         const { dx } = mapElements(gradient, { y: y as Tensor, g });
-        const products = productGradients(ops, dx, own as Tensor, rows as Tensor);
-        return [products.x, products.directions];
+        return [rows && ops.matmul(dx, rows), own && directionsGradient(ops, dx, own)];
       },
     );
     return features as Tensor;
   };
 }
 
-/** Gradients of x directions^T, from those of the products [..., L, r]. */
-function productGradients(
-  ops: Operations,
-  ofProducts: Tensor,
-  x: Tensor,
-  directions: Tensor,
-): { readonly x: Tensor; readonly directions: Tensor } {
-  const [features, width] = directions.shape as readonly [number, number];
+/** From the gradients of the products x directions^T [..., L, r]. Directions that are drawn and not learned need none. */
+function directionsGradient(ops: Operations, ofProducts: Tensor, x: Tensor): Tensor {
+  const [features, width] = [ofProducts.shape.at(-1) as number, x.shape.at(-1) as number];
   const tokens = x.size / width;
-  return {
-    x: ops.matmul(ofProducts, directions),
-    directions: ops.matmul(ops.reshape(ofProducts, [tokens, features]), ops.reshape(x, [tokens, width]), {
-      transposeA: true,
-    }),
-  };
+  return ops.matmul(ops.reshape(ofProducts, [tokens, features]), ops.reshape(x, [tokens, width]), {
+    transposeA: true,
+  });
 }

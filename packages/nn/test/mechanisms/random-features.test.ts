@@ -1,7 +1,7 @@
-import { exp, mul, tensor } from '@topk-attention/core';
+import { exp, grad, mul, sum, type Tensor, tensor } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { expect, test } from 'vitest';
-import { orthogonalFeatures, softmaxFeatures } from '../../src/mechanisms/random-features.js';
+import { orthogonalFeatures, reluFeatures, softmaxFeatures } from '../../src/mechanisms/random-features.js';
 
 const backend = createReferenceBackend({ floatStorage: 'f64' });
 const width = 4;
@@ -111,5 +111,26 @@ test.each([
   for (const [at, one] of wanted.entries()) {
     if (Number.isFinite(one)) expect(most[at]).toBeCloseTo(one, 12);
     else expect(most[at]).toBe(one);
+  }
+});
+
+test.each([
+  ['softmax', (x: Tensor, rows: Tensor) => softmaxFeatures(0.1)(x, rows, { axes: [2] }).features],
+  ['relu', reluFeatures(0.1)],
+] as const)('%s features: the gradient of either input alone is that of both', async (_, featuresOf) => {
+  const numbers = (length: number, phase: number): Float64Array =>
+    Float64Array.from({ length }, (_one, at) => Math.sin(1.3 * at + phase));
+  const inputs = {
+    x: tensor(backend, numbers(3 * width, 1), [1, 3, width]),
+    rows: tensor(backend, numbers(6 * width, 2), [6, width]),
+  };
+  const weights = tensor(backend, numbers(18, 3), [1, 3, 6]);
+  const lossOf = (of: typeof inputs): Tensor => sum(mul(featuresOf(of.x, of.rows), weights));
+  const both = grad(lossOf)(inputs);
+  for (const name of ['x', 'rows'] as const) {
+    const alone = grad((one: Tensor) => lossOf({ ...inputs, [name]: one }))(inputs[name]);
+    const values = Array.from(await alone.data());
+    expect(values).toEqual(Array.from(await both[name].data()));
+    expect(values.some((one) => one !== 0)).toBe(true);
   }
 });
