@@ -16,6 +16,7 @@ import {
   transpose,
   zeros,
 } from '@topk-attention/core';
+import { byFours } from './by-fours.js';
 import { fadedPairs, fadesBetween } from './gates.js';
 import { piecesOf } from './pieces.js';
 import { runningSums } from './running-sums.js';
@@ -46,7 +47,7 @@ export interface GatedOptions {
 export interface GatedResult {
   /** [B, heads, Lq, D] */
   readonly output: Tensor;
-  /** Sums over all keys [B keyValueHeads, F, D + 1], with a last column of weights. */
+  /** Sums over all keys [B keyValueHeads, F, byFours(D + 1)]: of values, of weights, and zeros. */
   readonly state: Tensor;
 }
 
@@ -72,16 +73,17 @@ export function gatedAttention(inputs: GatedInputs, options: GatedOptions, state
   return scope(() => {
     const groups = batch * keyHeads;
     const ones = fill(value.backend, 1, [batch, keyHeads, keys, 1], value.dtype);
+    const columns = byFours(width + 1);
     const all: Tokens = {
       key: reshape(key, [groups, keys, features]),
-      value: reshape(mul(concat([value, ones], 3), weights), [groups, keys, width + 1]),
+      value: reshape(mul(padded(concat([value, ones], 3), 3, columns), weights), [groups, keys, columns]),
       logGates: reshape(logGates, [groups, keys, 1]),
     };
     const rows = reshape(query, [groups, heads / keyHeads, queries, features]);
     const first = keys - queries;
     const before = first === 0 ? state : gatedSums(part(all, 0, first), options, { before: state }).state;
     const made = gatedSums(part(all, first, queries), options, { before, query: rows });
-    const sums = reshape(made.output as Tensor, [batch, heads, queries, width + 1]);
+    const sums = reshape(made.output as Tensor, [batch, heads, queries, columns]);
     const total = narrow(sums, 3, width, 1);
     return { output: div(narrow(sums, 3, 0, width), max(total, options.floor)), state: made.state };
   });
@@ -154,14 +156,11 @@ function gatedSums(tokens: Tokens, { chunk, spanBytes = 2 ** 28 }: GatedOptions,
 /** Gates between all chunks of a span are a matrix: so many chunks make it smaller than what they hold. */
 const MOST_CHUNKS = 256;
 
-/** Chunks of equal size: of at least half the wanted one if such divide the length, otherwise the last one is padded. */
+/** Chunks of equal size, a multiple of 4 where there are several; the last one is padded. */
 function evenChunks(length: number, most: number): { readonly size: number; readonly count: number } {
-  const largest = Math.min(most, length);
-  for (let size = largest; 2 * size >= largest; size--) {
-    if (length % size === 0) return { size, count: length / size };
-  }
-  const count = Math.ceil(length / largest);
-  return { size: Math.ceil(length / count), count };
+  const even = Math.ceil(length / Math.ceil(length / most));
+  const size = even < length && byFours(even) <= most ? byFours(even) : even;
+  return { size, count: Math.ceil(length / size) };
 }
 
 /** x with zeros at the end of an axis. Features and values of 0 add nothing, and logarithms of 0 are gates of 1. */

@@ -13,10 +13,18 @@ import {
   tensor,
   terms,
 } from '@topk-attention/core';
+import { byFours } from './by-fours.js';
 
-/** x [B, H, L, d] -> 1, x: [B, H, L, 1 + d]. */
+/** x [B, H, L, d] -> 1, x and zeros: [B, H, L, byFours(1 + d)]. */
 export function linearMonomials(x: Tensor): Tensor {
-  return scope(() => concat([fill(x.backend, 1, [...x.shape.slice(0, -1), 1], x.dtype), x], 3));
+  const own = x.shape.slice(0, -1);
+  const width = x.shape.at(-1) as number;
+  return scope(() => {
+    const constants = (value: number, count: number): Tensor =>
+      fill(x.backend, value, [...own, count], x.dtype);
+    const zeros = byFours(1 + width) - 1 - width;
+    return concat([constants(1, 1), x, ...(zeros > 0 ? [constants(0, zeros)] : [])], 3);
+  });
 }
 
 /** How many monomials of degree 0 to 2 there are of d variables. */
@@ -33,8 +41,8 @@ interface Factors {
 }
 
 /**
- * A function that gives the monomials x_a x_b with a <= b of 1, x_1, ..., x_d, f32 [B, H, L, (d + 1) (d + 2) / 2], squares over
- * sqrt(2): the products of those of x and y sum to 1 + x.y + (x.y)^2 / 2. Both factors are picked by products with matrices
+ * A function that gives the monomials x_a x_b with a <= b of 1, x_1, ..., x_d, squares over sqrt(2), and zeros, f32
+ * [B, H, L, byFours((d + 1) (d + 2) / 2)]: the products of those of x and y sum to 1 + x.y + (x.y)^2 / 2. Both factors are picked by products with matrices
  * of zeros and ones, which is exact, and made again in the backward pass: of all of their width the result alone is kept.
  */
 export function quadraticMonomials(): (x: Tensor) => Tensor {
@@ -65,7 +73,7 @@ export function quadraticMonomials(): (x: Tensor) => Tensor {
 }
 
 function factorsOf(width: number): readonly [Factors, Factors] {
-  const count = countMonomials(width);
+  const count = byFours(countMonomials(width));
   const made = [0, 1].map(() => ({
     weights: new Float64Array(width * count),
     bias: new Float64Array(count),

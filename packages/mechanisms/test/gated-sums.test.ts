@@ -2,6 +2,7 @@ import { add, type Backend, mul, narrow, sum, type Tensor, tensor, valueAndGrad 
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import type { ParameterTree } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
+import { byFours } from '../src/by-fours.js';
 import { type GatedInputs, type GatedOptions, gatedAttention } from '../src/gated-sums.js';
 import { backend } from './support/goldens.js';
 import { expectClose, expectSlope } from './support/laws.js';
@@ -9,6 +10,8 @@ import { randomNumbers, randomTensor } from './support/random.js';
 
 const [batch, heads, keyHeads, features, width] = [2, 4, 2, 3, 2];
 const floor = 1e-3;
+/** Of values, weights, and zeros. */
+const columns = byFours(width + 1);
 
 /** Features and weights above 0, gates between about 0.02 and 1. */
 function inputsOf(
@@ -43,7 +46,6 @@ async function byTokens(
   const [q, k, v, w, g] = await Promise.all([query, key, value, weights, logGates].map(numbers));
   if (!q || !k || !v || !w || !g) throw new Error('no numbers');
   const [queries, keys] = [query.shape[2] as number, key.shape[2] as number];
-  const columns = width + 1;
   const state = start?.slice() ?? new Float64Array(batch * keyHeads * features * columns);
   const output = new Array<number>(batch * heads * queries * width);
   for (let group = 0; group < batch * keyHeads; group++) {
@@ -52,7 +54,7 @@ async function byTokens(
       const at = group * keys + token;
       for (let f = 0; f < features; f++) {
         for (let c = 0; c < columns; c++) {
-          const content = c === width ? 1 : (v[at * width + c] as number);
+          const content = c < width ? (v[at * width + c] as number) : c === width ? 1 : 0;
           const added = (w[at] as number) * (k[at * features + f] as number) * content;
           sums[f * columns + c] = Math.exp(g[at] as number) * (sums[f * columns + c] as number) + added;
         }
@@ -80,7 +82,7 @@ const asTensor = (numbers: ArrayLike<number>, shape: readonly number[]): Tensor 
 
 /** Bytes that make spans of so many chunks, of the sums or the pairs of a chunk. */
 const spanOf = (chunks: number, size: number): number =>
-  chunks * 4 * batch * Math.max(keyHeads * features * (width + 1), heads * size * size);
+  chunks * 4 * batch * Math.max(keyHeads * features * columns, heads * size * size);
 
 describe('gated sums are those of token after token', () => {
   const lengths = [1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 24, 31];
@@ -131,7 +133,7 @@ describe('gated sums are those of token after token', () => {
     const before = await byTokens(inputsOf(6, 6, { strength: 1 }));
     const inputs = inputsOf(queries, keys);
     const { output, state } = await byTokens(inputs, before.state);
-    const given = asTensor(before.state, [batch * keyHeads, features, width + 1]);
+    const given = asTensor(before.state, [batch * keyHeads, features, columns]);
     for (const spanBytes of [spanOf(1, 4), spanOf(2, 4), 2 ** 28]) {
       const made = gatedAttention(inputs, { chunk: 4, floor, spanBytes }, given);
       await expectClose(made.output, asTensor(output, made.output.shape), 12);
@@ -176,7 +178,7 @@ describe('their gradients', () => {
   test('of a state', async () => {
     const inputs = inputsOf(9, 9);
     const cotangent = randomTensor(backend, 6, batch, heads, 9, width);
-    const parameters = { state: randomTensor(backend, 7, batch * keyHeads, features, width + 1) };
+    const parameters = { state: randomTensor(backend, 7, batch * keyHeads, features, columns) };
     const loss = ({ state }: ParameterTree): Tensor => {
       const made = gatedAttention(inputs, { chunk: 4, floor: 2 }, state as Tensor);
       return add(sum(mul(made.output, cotangent)), sum(mul(made.state, made.state)));
