@@ -15,37 +15,11 @@ export class EventTurns {
 
   async giveWay(): Promise<void> {
     if (Date.now() - this.#last < MOST_MILLISECONDS) return;
-    await turn();
+    await new Promise<void>((resolve) => setTimeout(resolve, 0));
     this.#last = Date.now();
   }
 
   dispose(): void {
     clearInterval(this.#turns);
   }
-}
-
-/** A turn of the event loop. Not by a timer: the pages of a browser that are not seen get those once a second. */
-function turn(): Promise<void> {
-  const { setImmediate, MessageChannel } = globalThis as unknown as {
-    setImmediate?: (call: () => void) => unknown;
-    MessageChannel: new () => { readonly port1: Port; readonly port2: Port };
-  };
-  return new Promise((resolve) => {
-    if (setImmediate !== undefined) {
-      setImmediate(resolve);
-      return;
-    }
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(undefined);
-  });
-}
-
-interface Port {
-  onmessage: (() => void) | null;
-  postMessage(message: unknown): void;
-  close(): void;
 }
