@@ -72,11 +72,13 @@ export function gatedAttention(inputs: GatedInputs, options: GatedOptions, state
   }
   return scope(() => {
     const groups = batch * keyHeads;
-    const ones = fill(value.backend, 1, [batch, keyHeads, keys, 1], value.dtype);
+    const constants = (one: number, count: number): Tensor =>
+      fill(value.backend, one, [batch, keyHeads, keys, count], value.dtype);
     const columns = byFours(width + 1);
+    const counted = concat([value, constants(1, 1), constants(0, columns - width - 1)], 3);
     const all: Tokens = {
       key: reshape(key, [groups, keys, features]),
-      value: reshape(mul(padded(concat([value, ones], 3), 3, columns), weights), [groups, keys, columns]),
+      value: reshape(mul(counted, weights), [groups, keys, columns]),
       logGates: reshape(logGates, [groups, keys, 1]),
     };
     const rows = reshape(query, [groups, heads / keyHeads, queries, features]);

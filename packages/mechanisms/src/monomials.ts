@@ -22,8 +22,7 @@ export function linearMonomials(x: Tensor): Tensor {
   return scope(() => {
     const constants = (value: number, count: number): Tensor =>
       fill(x.backend, value, [...own, count], x.dtype);
-    const zeros = byFours(1 + width) - 1 - width;
-    return concat([constants(1, 1), x, ...(zeros > 0 ? [constants(0, zeros)] : [])], 3);
+    return concat([constants(1, 1), x, constants(0, byFours(1 + width) - 1 - width)], 3);
   });
 }
 
@@ -42,8 +41,9 @@ interface Factors {
 
 /**
  * A function that gives the monomials x_a x_b with a <= b of 1, x_1, ..., x_d, squares over sqrt(2), and zeros, f32
- * [B, H, L, byFours((d + 1) (d + 2) / 2)]: the products of those of x and y sum to 1 + x.y + (x.y)^2 / 2. Both factors are picked by products with matrices
- * of zeros and ones, which is exact, and made again in the backward pass: of all of their width the result alone is kept.
+ * [B, H, L, byFours((d + 1) (d + 2) / 2)]: the products of those of x and y sum to 1 + x.y + (x.y)^2 / 2. Both factors are
+ * picked by products with matrices of zeros and ones, which is exact, and made again in the backward pass: of all of their
+ * width the result alone is kept.
  */
 export function quadraticMonomials(): (x: Tensor) => Tensor {
   let known: { readonly width: number; readonly factors: readonly [Factors, Factors] } | undefined;

@@ -1,4 +1,4 @@
-import { add, custom, type Tensor } from '@topk-attention/core';
+import { custom, type Tensor } from '@topk-attention/core';
 
 /** What `make` computes of tensors, as one operation without a gradient: no tape keeps anything of it. */
 export function withoutGradient<Made extends readonly Tensor[]>(
@@ -16,7 +16,6 @@ export function withoutGradient<Made extends readonly Tensor[]>(
 
 /** x without a gradient. */
 export function detached(x: Tensor): Tensor {
-  // A value of its own: an alias would be x itself to a tape.
-  const [made] = withoutGradient('detached', [x], () => [add(x, 0)] as const);
+  const [made] = withoutGradient('detached', [x], () => [x] as const);
   return made;
 }

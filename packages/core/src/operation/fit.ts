@@ -19,13 +19,15 @@ export function largestChunk(
   const preferred = path.preferredChunk;
   const bytesOf = (size: number): number => path.scratchBytes(size);
   let chunk = preferred ?? most;
-  let frugal = bytesOf(chunk);
-  for (let size = 1; size < chunk; size *= 2) frugal = Math.min(frugal, bytesOf(size));
-  // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
-  while (preferred === undefined && chunk > least && bytesOf(chunk) > targetBytes) {
-    const [bytes, smaller] = [bytesOf(chunk), halve(chunk, least)];
-    if (bytes <= 2 * frugal && bytesOf(smaller) >= 0.75 * bytes) break;
-    chunk = smaller;
+  if (preferred === undefined && bytesOf(chunk) > targetBytes) {
+    let frugal = bytesOf(chunk);
+    for (let size = 1; size < chunk; size *= 2) frugal = Math.min(frugal, bytesOf(size));
+    // Powers of two below the maximum: few distinct shapes, so that compiled graphs and kernels are reused.
+    while (chunk > least && bytesOf(chunk) > targetBytes) {
+      const [bytes, smaller] = [bytesOf(chunk), halve(chunk, least)];
+      if (bytes <= 2 * frugal && bytesOf(smaller) >= 0.75 * bytes) break;
+      chunk = smaller;
+    }
   }
   // If each chunk has a cost of its own, the smallest chunk does not need the least.
   const gains = (smaller: number): boolean =>

@@ -73,21 +73,23 @@ export function planPass<Request extends { readonly saves?: boolean }>(
   const largestOf = (chunk: number): number => Math.max(largest, path.largestBytes?.(chunk) ?? 0);
   const neededBy = (chunk: number): number => output + saved + share * scratchOf(chunk);
   const isBindable = (chunk: number): boolean => largestOf(chunk) <= limits.maxBufferBytes;
-  const tried: number[] = [];
-  const fits = (chunk: number): boolean => {
-    tried.push(chunk);
-    return neededBy(chunk) <= Math.min(budgetBytes, Number.MAX_SAFE_INTEGER) && isBindable(chunk);
-  };
+  const fits = (chunk: number): boolean =>
+    neededBy(chunk) <= Math.min(budgetBytes, Number.MAX_SAFE_INTEGER) && isBindable(chunk);
 
   const length = chunks?.length(request) ?? 1;
-  const wanted = asked ?? (chunks ? largestChunk(chunks.range(request, limits), path, fits) : 1);
-  const chunk = Math.min(wanted, Math.max(length, 1));
+  const search = (does: typeof fits): number =>
+    asked ?? (chunks ? largestChunk(chunks.range(request, limits), path, does) : 1);
+  const chunk = Math.min(search(fits), Math.max(length, 1));
   if (!fits(chunk)) {
     const where = pass === 'forward' ? title : `${title}.backward`;
     const remedy = chunk > 1 ? `a smaller ${chunks?.option}` : chunks?.remedy;
     // The budget with which the same search would have ended: where each chunk has a cost of its own, the smallest chunk
     // needs more than others.
-    const needed = Math.min(...tried.filter(isBindable).map(neededBy));
+    let needed = neededBy(chunk);
+    search((tried) => {
+      if (isBindable(tried)) needed = Math.min(needed, neededBy(tried));
+      return fits(tried);
+    });
     throw doesNotFit(where, needed, budgetBytes, largestOf(chunk), limits, [
       ...(remedy === undefined ? [] : [remedy]),
       ...(saved > 0 ? ['a smaller k'] : []),

@@ -12,6 +12,7 @@ import {
   printPlan,
   TopKError,
 } from '../../src/index.js';
+import { largestChunk } from '../../src/operation/fit.js';
 
 const limits: DeviceLimits = {
   maxBufferBytes: 2 ** 31,
@@ -226,4 +227,17 @@ describe('planFeedForward', () => {
     expect(got).toBe(formatBytes(needed));
     expect(planFeedForwardBackward(layer, limits, { path, budgetBytes: needed }).bytes.total).toBe(needed);
   });
+});
+
+test('where the largest chunk is within the target, no other one is looked at', () => {
+  const asked = new Set<number>();
+  const path = {
+    scratchBytes: (chunk: number): number => {
+      asked.add(chunk);
+      return 8 * chunk;
+    },
+  };
+  expect(largestChunk({ least: 1, most: 4096, targetBytes: 8 * 4096 }, path, () => true)).toBe(4096);
+  expect([...asked]).toEqual([4096]);
+  expect(largestChunk({ least: 1, most: 4096, targetBytes: 8 * 4095 }, path, () => true)).toBe(2048);
 });
