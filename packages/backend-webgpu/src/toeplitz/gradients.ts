@@ -12,12 +12,12 @@ import {
   writeTo,
 } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
-import { forEachElement } from '../wgsl/text.js';
+import { forEachElement, times } from '../wgsl/text.js';
 import { text } from './gradients.wgsl.js';
 import { text as laneText } from './lane.wgsl.js';
 import { seriesOfPass, seriesUniforms } from './series.js';
 import { type Chunk, LOG_INVOCATIONS, LOG_TILE, logLanesOf, type Split } from './sizes.js';
-import { text as transformText } from './transform.wgsl.js';
+import { placesOf, transformText } from './transform.js';
 
 /** The output's gradient and x share the tile. */
 export const LOG_HALF_TILE: number = LOG_TILE - 1;
@@ -28,7 +28,7 @@ export const LOG_HALF_TILE: number = LOG_TILE - 1;
  */
 const gradientKernel = kernelFamily(
   'toeplitz gradients',
-  ({ from }: { readonly from: 'columns' | 'parts' }) => ({
+  ({ from, log }: { readonly from: 'columns' | 'parts'; readonly log: number }) => ({
     uniforms: seriesUniforms,
     buffers: {
       g: optional(from === 'columns', readFrom('f32')),
@@ -40,7 +40,24 @@ const gradientKernel = kernelFamily(
       correlations: write('vec2f'),
     },
     workgroup: 2 ** LOG_INVOCATIONS,
-    source: () => [transformText, laneText, fill(text, { from_columns: from === 'columns' })].join('\n'),
+    source: () => {
+      const { held, invocations, number, frequency } = placesOf(log);
+      const slot = (m: number): string => `slot(begin + ((${frequency(m)}) << params.log_lanes))`;
+      return [
+        transformText(log),
+        laneText,
+        fill(text, {
+          ...{ from_columns: from === 'columns', invocations, log, length: 2 ** log },
+          loads: times(held, (m) => `    v[${m}] = load(lane, is_second, ${number(m)});`),
+          puts: times(held, (m) => `    tile[${slot(m)}] = v[${m}];`),
+          products: times(
+            held,
+            (m) => `    v[${m}] = times(v[${m}], conjugate(spectrum[place + ${frequency(m)}]));`,
+          ),
+          stores: times(held, (m) => `    store(lane, ${number(m)}, v[${m}]);`),
+        }),
+      ].join('\n');
+    },
   }),
 );
 
@@ -68,7 +85,7 @@ export function recordGradients(
   chunk: Chunk,
   buffers: GradientBuffers,
 ): void {
-  gradientKernel({ from: 'g' in buffers ? 'columns' : 'parts' }).launch(stream, {
+  gradientKernel({ from: 'g' in buffers ? 'columns' : 'parts', log: split.logRow }).launch(stream, {
     ...seriesOfPass(request, split, chunk, { axis: 'rows', logTile: LOG_HALF_TILE, isRowByRow: true }),
     buffers,
   });

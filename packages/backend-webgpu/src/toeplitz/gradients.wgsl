@@ -1,5 +1,43 @@
-/** Of x, behind that of the output's gradient. */
+/** Of x, behind that of the output's gradient: the second half of the workgroup transforms it. */
 const SECOND = TILE / 2u;
+
+/** Number t of a series of the output's gradient, or of x. */
+fn load(lane: Lane, is_second: bool, t: u32) -> vec2f {
+  var value = vec2f();
+#if from_columns
+  if (t < params.tokens) {
+    let at = lane.column + t * params.columns;
+    if (is_second) {
+      value.x = x[params.x_base + at];
+      if (lane.has_second) { value.y = x[params.x_base + at + 1u]; }
+    } else {
+      value.x = g[params.g_base + at];
+      if (lane.has_second) { value.y = g[params.g_base + at + 1u]; }
+    }
+  }
+#else
+  if (is_second) {
+    value = x_parts[lane.at + t * lane.stride];
+  } else {
+    value = parts[lane.at + t * lane.stride];
+  }
+#endif
+  return value;
+}
+
+/** Of the gradient of x. */
+fn store(lane: Lane, t: u32, value: vec2f) {
+#if from_columns
+  if (t < params.tokens) {
+    let at = params.y_base + lane.column + t * params.columns;
+    let made = value * power_of_two(-i32(params.log_total));
+    y[at] = made.x;
+    if (lane.has_second) { y[at + 1u] = made.y; }
+  }
+#else
+  parts[lane.at + t * lane.stride] = value;
+#endif
+}
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -7,71 +45,43 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let lane = lane_of(group, local, params.series);
-  let first = local >> params.log_lanes;
-  let rows = INVOCATIONS >> params.log_lanes;
-  let length = 1u << params.log_length;
-  let in_tile = local & ((1u << params.log_lanes) - 1u);
-
-  for (var t = first; t < length; t += rows) {
-    var upstream = vec2f();
-    var value = vec2f();
-    if (lane.is_inside) {
-#if from_columns
-      if (t < params.tokens) {
-        let at = lane.column + t * params.columns;
-        upstream.x = g[params.g_base + at];
-        value.x = x[params.x_base + at];
-        if (lane.has_second) {
-          upstream.y = g[params.g_base + at + 1u];
-          value.y = x[params.x_base + at + 1u];
-        }
-      }
-#else
-      upstream = parts[lane.at + t * lane.stride];
-      value = x_parts[lane.at + t * lane.stride];
-#endif
-    }
-    tile[(t << params.log_lanes) + in_tile] = upstream;
-    tile[SECOND + (t << params.log_lanes) + in_tile] = value;
+  let is_second = local >= INVOCATIONS / 2u;
+  let own = local % (INVOCATIONS / 2u);
+  let lane = lane_of(group, own, params.series);
+  let i = own >> params.log_lanes;
+  let lanes = 1u << params.log_lanes;
+  let begin = select(0u, SECOND, is_second) + (own & (lanes - 1u));
+  let works = i < ${invocations}u;
+  var v = Numbers();
+  if (works && lane.is_inside) {
+${loads}
+  }
+  forward(&v, begin, i, works);
+  if (works) {
+${puts}
   }
   workgroupBarrier();
-  forward(0u, local);
-  forward(SECOND, local);
 
-  // Sums over the lanes, one invocation for each frequency.
-  for (var t = local; t < length; t += INVOCATIONS) {
+  // Sums over the lanes, one invocation for each frequency. Each begins at a lane of its own: they are in banks of their own.
+  for (var t = local; t < ${length}u; t += INVOCATIONS) {
     var sum = vec2f();
-    let begin = t << params.log_lanes;
-    for (var i = 0u; i < (1u << params.log_lanes); i++) {
-      sum += times(conjugate(tile[begin + i]), tile[SECOND + begin + i]);
+    for (var lane = 0u; lane < lanes; lane++) {
+      let at = slot((t << params.log_lanes) + ((lane + t) & (lanes - 1u)));
+      sum += times(conjugate(tile[at]), tile[SECOND + at]);
     }
     let block = group.z * groups.x + group.x;
-    correlations[(block << params.log_total) + (group.y << params.log_length) + t] = sum;
+    correlations[(block << params.log_total) + (group.y << ${log}u) + t] = sum;
   }
   workgroupBarrier();
 
-  for (var t = first; t < length; t += rows) {
-    let at = (t << params.log_lanes) + in_tile;
-    let place = (group.z << params.log_total) + (group.y << params.log_length) + t;
+  let is_kept = works && lane.is_inside && !is_second;
+  if (is_kept) {
+    let place = (group.z << params.log_total) + (group.y << ${log}u);
     // Transposed, distances change their sign: the spectrum of a real kernel is conjugated.
-    tile[at] = times(tile[at], conjugate(spectrum[place]));
+${products}
   }
-  workgroupBarrier();
-  inverse(0u, local);
-
-  if (!lane.is_inside) { return; }
-  for (var t = first; t < length; t += rows) {
-    let value = tile[(t << params.log_lanes) + in_tile];
-#if from_columns
-    if (t < params.tokens) {
-      let at = params.y_base + lane.column + t * params.columns;
-      let made = value * power_of_two(-i32(params.log_total));
-      y[at] = made.x;
-      if (lane.has_second) { y[at + 1u] = made.y; }
-    }
-#else
-    parts[lane.at + t * lane.stride] = value;
-#endif
+  inverse(&v, begin, i, is_kept);
+  if (is_kept) {
+${stores}
   }
 }

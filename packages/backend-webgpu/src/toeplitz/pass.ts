@@ -4,11 +4,12 @@ import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
 import { kernelFamily, optional, read, readFrom, write, writeTo } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
+import { times } from '../wgsl/text.js';
 import { text as laneText } from './lane.wgsl.js';
 import { text } from './pass.wgsl.js';
 import { type Axis, seriesOfPass, seriesUniforms } from './series.js';
 import { type Chunk, LOG_INVOCATIONS, type Split } from './sizes.js';
-import { text as transformText } from './transform.wgsl.js';
+import { placesOf, transformText } from './transform.js';
 
 /** What a pass does to its series. */
 interface Work {
@@ -19,13 +20,15 @@ interface Work {
   readonly to: 'spectrum' | 'parts' | 'columns' | 'distances';
   /** Whether numbers are turned between the axes: after a transform along the first, or before its inverse. */
   readonly turns: boolean;
+  /** Logarithm of the numbers of a series. */
+  readonly log: number;
 }
 
 /**
  * Transforms along one axis: each workgroup has up to 2,048 complex numbers of neighbouring series in workgroup memory
  * (16 KiB), reads them once and writes them once.
  */
-const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns }: Work) => {
+const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns, log }: Work) => {
   const [takesFactors, takesColumns] = [
     from === 'factors' || from === 'both',
     from === 'columns' || from === 'both',
@@ -41,11 +44,18 @@ const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns }: Wor
       distances: optional(to === 'distances', write('f32')),
     },
     workgroup: 2 ** LOG_INVOCATIONS,
-    source: () =>
-      [
-        transformText,
+    source: () => {
+      const { held, invocations, number, frequency } = placesOf(log);
+      const before = does === 'inverse' ? frequency : number;
+      const after = does === 'forward' ? frequency : number;
+      return [
+        transformText(log),
         laneText,
         fill(text, {
+          invocations,
+          reads: times(held, (m) => `    v[${m}] = load(lane, head, is_kernel, ${before(m)});`),
+          products: times(held, (m) => `    v[${m}] = times(v[${m}], spectrum[begin + ${frequency(m)}]);`),
+          writes: times(held, (m) => `    store(lane, head, is_kernel, ${after(m)}, v[${m}]);`),
           has_both: from === 'both',
           is_kernel: from === 'factors',
           from_factors: takesFactors,
@@ -61,7 +71,8 @@ const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns }: Wor
           to_columns: to === 'columns',
           to_distances: to === 'distances',
         }),
-      ].join('\n'),
+      ].join('\n');
+    },
   };
 });
 
@@ -81,7 +92,7 @@ interface PassBuffers {
   readonly distances?: Span;
 }
 
-interface Pass extends Omit<Work, 'turns'> {
+interface Pass extends Omit<Work, 'turns' | 'log'> {
   readonly axis: Axis;
 }
 
@@ -96,7 +107,7 @@ function record(
   const { uniforms, workgroups } = seriesOfPass(request, split, chunk, { axis });
   const [blocks, , heads] = workgroups;
   const ofKernels = from === 'both' ? Math.ceil(uniforms.step / 2 ** uniforms.log_lanes) : 0;
-  passKernel({ from, does, to, turns: axis === 'columns' }).launch(stream, {
+  passKernel({ from, does, to, turns: axis === 'columns', log: uniforms.log_length }).launch(stream, {
     uniforms: { ...uniforms, blocks },
     buffers,
     workgroups: [blocks + ofKernels, 1, heads],

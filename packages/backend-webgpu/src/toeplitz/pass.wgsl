@@ -9,6 +9,52 @@ fn kernel_at(head: u32, position: u32) -> vec2f {
 }
 #endif
 
+/** Number t of a series. */
+fn load(lane: Lane, head: u32, is_kernel: bool, t: u32) -> vec2f {
+  var value = vec2f();
+#if from_factors
+  if (is_kernel) { value = kernel_at(params.first_head + head, lane.position + t * params.step); }
+#endif
+#if from_columns
+  let position = lane.position + t * params.step;
+  if (!is_kernel && position < params.tokens) {
+    let at = params.x_base + lane.column + position * params.columns;
+    value.x = x[at];
+    if (lane.has_second) { value.y = x[at + 1u]; }
+  }
+#endif
+#if from_parts
+  value = parts[lane.at + t * lane.stride];
+#endif
+  return value;
+}
+
+fn store(lane: Lane, head: u32, is_kernel: bool, t: u32, value: vec2f) {
+#if to_spectrum
+  if (is_kernel) { spectrum[lane.at + t * lane.stride] = value; }
+#endif
+#if to_parts
+  if (!is_kernel) { parts[lane.at + t * lane.stride] = value; }
+#endif
+#if to_columns
+  let position = lane.position + t * params.step;
+  if (position < params.tokens) {
+    let at = params.y_base + lane.column + position * params.columns;
+    let made = value * power_of_two(-i32(params.log_total));
+    y[at] = made.x;
+    if (lane.has_second) { y[at + 1u] = made.y; }
+  }
+#endif
+#if to_distances
+  let position = lane.position + t * params.step;
+  let begin = (params.first_head + head) * (2u * params.tokens - 1u) + params.tokens - 1u;
+  let below = (1u << params.log_total) - position;
+  let sum = value.x * power_of_two(-i32(params.log_total));
+  if (position < params.tokens) { distances[begin + position] = sum; }
+  else if (below < params.tokens) { distances[begin - below] = sum; }
+#endif
+}
+
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
 #if has_both
@@ -20,80 +66,35 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let is_kernel = ${is_kernel};
   let lane = lane_of(group, local, params.series);
 #endif
-  let first = local >> params.log_lanes;
-  let rows = INVOCATIONS >> params.log_lanes;
-  let length = 1u << params.log_length;
+  let head = group.z;
+  let i = local >> params.log_lanes;
   let in_tile = local & ((1u << params.log_lanes) - 1u);
-
-  for (var t = first; t < length; t += rows) {
-    var value = vec2f();
-    let position = lane.position + t * params.step;
-    if (lane.is_inside) {
-#if from_factors
-      if (is_kernel) { value = kernel_at(params.first_head + group.z, position); }
-#endif
-#if from_columns
-      if (!is_kernel && position < params.tokens) {
-        let at = params.x_base + lane.column + position * params.columns;
-        value.x = x[at];
-        if (lane.has_second) { value.y = x[at + 1u]; }
-      }
-#endif
-#if from_parts
-      value = parts[lane.at + t * lane.stride];
-#endif
-#if turns_before
-      value = times(value, conjugate(turn(lane.offset * frequency(t), params.log_total)));
-#endif
-    }
-    tile[(t << params.log_lanes) + in_tile] = value;
+  let works = lane.is_inside && i < ${invocations}u;
+  var v = Numbers();
+  if (works) {
+${reads}
   }
-  workgroupBarrier();
-
+#if turns_before
+  swap(&v);
+  if (works) { turn_frequencies(&v, lane.offset, i); }
+  swap(&v);
+#endif
 #if is_forward
-  forward(0u, local);
+  forward(&v, in_tile, i, works);
 #endif
 #if multiplies
-  for (var t = first; t < length; t += rows) {
-    let at = (t << params.log_lanes) + in_tile;
-    if (lane.is_inside) {
-      let place = (group.z << params.log_total) + lane.position + t;
-      tile[at] = times(tile[at], spectrum[place]);
-    }
+  if (works) {
+    let begin = (head << params.log_total) + lane.position;
+${products}
   }
-  workgroupBarrier();
 #endif
 #if is_inverse
-  inverse(0u, local);
+  inverse(&v, in_tile, i, works);
 #endif
-
-  if (!lane.is_inside) { return; }
-  for (var t = first; t < length; t += rows) {
-    var value = tile[(t << params.log_lanes) + in_tile];
-    let position = lane.position + t * params.step;
+  if (works) {
 #if turns_after
-    value = times(value, turn(lane.offset * frequency(t), params.log_total));
+    turn_frequencies(&v, lane.offset, i);
 #endif
-#if to_spectrum
-    if (is_kernel) { spectrum[lane.at + t * lane.stride] = value; }
-#endif
-#if to_parts
-    if (!is_kernel) { parts[lane.at + t * lane.stride] = value; }
-#endif
-#if to_columns
-    if (position < params.tokens) {
-      let at = params.y_base + lane.column + position * params.columns;
-      value *= power_of_two(-i32(params.log_total));
-      y[at] = value.x;
-      if (lane.has_second) { y[at + 1u] = value.y; }
-    }
-#endif
-#if to_distances
-    let begin = (params.first_head + group.z) * (2u * params.tokens - 1u) + params.tokens - 1u;
-    let below = (1u << params.log_total) - position;
-    let sum = value.x * power_of_two(-i32(params.log_total));
-    if (position < params.tokens) { distances[begin + position] = sum; }
-    else if (below < params.tokens) { distances[begin - below] = sum; }
-#endif
+${writes}
   }
 }

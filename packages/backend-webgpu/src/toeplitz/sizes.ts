@@ -4,9 +4,10 @@ import type { DeviceFacts } from '../runtime/facts.js';
 import { LARGEST_GRID } from '../runtime/kernel.js';
 import type { View } from '../runtime/view.js';
 
-/** Logarithm of the complex numbers in the tile of a workgroup, and of the invocations that share it. */
-export const LOG_TILE = 11;
+/** Logarithm of the numbers of a series that an invocation holds, of the invocations of a workgroup, and of its tile. */
+export const LOG_HELD = 3;
 export const LOG_INVOCATIONS = 8;
+export const LOG_TILE: number = LOG_INVOCATIONS + LOG_HELD;
 
 /** How a transform of 2^logTotal is divided: 2^logRows rows of 2^logRow. With one row, a workgroup does all of it. */
 export interface Split {
@@ -35,7 +36,7 @@ export const circleBytes = ({ logTotal }: Split): number => 8 * 2 ** logTotal;
 
 /** Logarithm of the series that a workgroup transforms, of `lanes`. */
 export function logLanesOf(logTile: number, logLength: number, lanes: number): number {
-  return Math.min(logTile - logLength, Math.ceil(Math.log2(lanes)), LOG_INVOCATIONS);
+  return Math.min(logTile - logLength, Math.ceil(Math.log2(lanes)), logTile - LOG_HELD);
 }
 
 /** Series that are worked on together: some of each of some heads. */

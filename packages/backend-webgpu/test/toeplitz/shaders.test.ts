@@ -43,13 +43,13 @@ test.each([
   await expect(text).toMatchFileSnapshot(`./__snapshots__/${name}.wgsl`);
 });
 
-test('every shader compiles, different keys name different ones, and no key a length', async () => {
+test('different keys name different shaders, and no key a length but by its logarithm', async () => {
   const texts = new Map<string, string>();
-  for (const length of [1, 100, 1024, 3000, 20_000]) {
+  for (const length of [1, 100, 1024, 3000, 3001, 20_000]) {
     for (const { key, source } of await kernelsOf({ length, columns: 4 })) {
       expect(texts.get(key) ?? source(), key).toBe(source());
       texts.set(key, source());
-      expect(key).not.toMatch(/\d/);
+      expect(key.replace(/"log":\d+/, '')).not.toMatch(/\d/);
     }
   }
   expect(new Set(texts.values()).size).toBe(texts.size);

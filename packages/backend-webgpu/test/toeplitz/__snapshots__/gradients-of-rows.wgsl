@@ -1,4 +1,4 @@
-// toeplitz gradients {"from":"parts"}
+// toeplitz gradients {"from":"parts","log":7}
 struct Params { log_length: u32, log_total: u32, log_lanes: u32, rows: u32, series: u32, step: u32, first_series: u32, first_head: u32, first_sequence: u32, heads: u32, tokens: u32, columns: u32, pairs: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x_parts: array<vec2f>;
@@ -9,6 +9,9 @@ const INVOCATIONS = 256u;
 /** Complex numbers in workgroup memory: 16 KiB. */
 const TILE = 2048u;
 var<workgroup> tile: array<vec2f, TILE>;
+
+/** What an invocation holds of a series. */
+alias Numbers = array<vec2f, 8>;
 
 fn times(a: vec2f, b: vec2f) -> vec2f { return vec2f(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x); }
 fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
@@ -32,95 +35,158 @@ fn turn(e: u32, log: u32) -> vec2f {
   return select(turned, -turned, (quarter & 2u) != 0u);
 }
 
-/** The frequency at place t after `forward`: its digits of base 4 in reverse, the last of base 2 if the logarithm is odd. */
-fn frequency(t: u32) -> u32 {
-  var made = 0u;
-  var weight = 0u;
-  var log_block = params.log_length;
-  for (; log_block >= 2u; log_block -= 2u) {
-    made |= ((t >> (log_block - 2u)) & 3u) << weight;
-    weight += 2u;
-  }
-  if (log_block == 1u) { made |= (t & 1u) << weight; }
-  return made;
+/** Times exp(-i pi / 2) and exp(-i pi / 4). */
+fn quarter_turn(a: vec2f) -> vec2f { return vec2f(a.y, -a.x); }
+fn eighth_turn(a: vec2f) -> vec2f { return vec2f(a.x + a.y, a.y - a.x) * 0.70710678; }
+
+struct Four { a: vec2f, b: vec2f, c: vec2f, d: vec2f }
+
+/** The transform of four numbers. */
+fn four(a: vec2f, b: vec2f, c: vec2f, d: vec2f) -> Four {
+  let even = a + c;
+  let odd = b + d;
+  let left = a - c;
+  let right = quarter_turn(b - d);
+  return Four(even + odd, left + right, even - odd, left - right);
 }
 
-/**
- * Transforms in place of as many numbers as 2^log_length, one for each of 2^log_lanes lanes, which are the fastest axis of
- * the tile from `begin` on. Frequencies come out in the order of `frequency`, as `inverse` takes them: nothing is moved.
- */
-fn forward(begin: u32, local: u32) {
-  let first = local >> params.log_lanes;
-  let rows = INVOCATIONS >> params.log_lanes;
-  let lane = begin + (local & ((1u << params.log_lanes) - 1u));
-  var log_block = params.log_length;
-  for (; log_block >= 2u; log_block -= 2u) {
-    let log_part = log_block - 2u;
-    let part = 1u << (log_part + params.log_lanes);
-    for (var i = first; i < (1u << (params.log_length - 2u)); i += rows) {
-      let j = i & ((1u << log_part) - 1u);
-      let at = lane + ((((i >> log_part) << log_block) + j) << params.log_lanes);
-      let a = tile[at];
-      let b = tile[at + part];
-      let c = tile[at + 2u * part];
-      let d = tile[at + 3u * part];
-      let once = turn(j, log_block);
-      let twice = times(once, once);
-      let even = a + c;
-      let odd = b + d;
-      let left = a - c;
-      let right = vec2f(b.y - d.y, d.x - b.x);
-      tile[at] = even + odd;
-      tile[at + part] = times(left + right, once);
-      tile[at + 2u * part] = times(even - odd, twice);
-      tile[at + 3u * part] = times(left - right, times(twice, once));
-    }
-    workgroupBarrier();
-  }
-  if (log_block == 1u) { pairs(lane, first, rows); }
+/** Transforms of two, four or eight of the numbers, as far apart as can be. Frequencies take the places of the numbers. */
+fn halves(v: ptr<function, Numbers>) {
+  let n = *v;
+  *v = Numbers(
+    n[0] + n[4], n[1] + n[5], n[2] + n[6], n[3] + n[7], n[0] - n[4], n[1] - n[5], n[2] - n[6], n[3] - n[7],
+  );
+}
+fn fours(v: ptr<function, Numbers>) {
+  let n = *v;
+  let even = four(n[0], n[2], n[4], n[6]);
+  let odd = four(n[1], n[3], n[5], n[7]);
+  *v = Numbers(even.a, odd.a, even.b, odd.b, even.c, odd.c, even.d, odd.d);
+}
+fn eights(v: ptr<function, Numbers>) {
+  let n = *v;
+  let even = four(n[0] + n[4], n[1] + n[5], n[2] + n[6], n[3] + n[7]);
+  let odd = four(
+    n[0] - n[4],
+    eighth_turn(n[1] - n[5]),
+    quarter_turn(n[2] - n[6]),
+    eighth_turn(quarter_turn(n[3] - n[7])),
+  );
+  *v = Numbers(even.a, odd.a, even.b, odd.b, even.c, odd.c, even.d, odd.d);
 }
 
-/** The inverse of `forward`, times 2^log_length. */
-fn inverse(begin: u32, local: u32) {
-  let first = local >> params.log_lanes;
-  let rows = INVOCATIONS >> params.log_lanes;
-  let lane = begin + (local & ((1u << params.log_lanes) - 1u));
-  if ((params.log_length & 1u) == 1u) { pairs(lane, first, rows); }
-  for (var log_block = 2u + (params.log_length & 1u); log_block <= params.log_length; log_block += 2u) {
-    let log_part = log_block - 2u;
-    let part = 1u << (log_part + params.log_lanes);
-    for (var i = first; i < (1u << (params.log_length - 2u)); i += rows) {
-      let j = i & ((1u << log_part) - 1u);
-      let at = lane + ((((i >> log_part) << log_block) + j) << params.log_lanes);
-      let once = conjugate(turn(j, log_block));
-      let twice = times(once, once);
-      let a = tile[at];
-      let b = times(tile[at + part], once);
-      let c = times(tile[at + 2u * part], twice);
-      let d = times(tile[at + 3u * part], times(twice, once));
-      let even = a + c;
-      let odd = b + d;
-      let left = a - c;
-      let right = vec2f(d.y - b.y, b.x - d.x);
-      tile[at] = even + odd;
-      tile[at + part] = left + right;
-      tile[at + 2u * part] = even - odd;
-      tile[at + 3u * part] = left - right;
-    }
-    workgroupBarrier();
-  }
+/** What turns frequencies between these transforms and those of the parts of a block, at place j of the parts. */
+fn turn_halves(v: ptr<function, Numbers>, j: u32, log_block: u32) {
+  let once = turn(j, log_block);
+  (*v)[4] = times((*v)[4], once);
+  (*v)[5] = times((*v)[5], eighth_turn(once));
+  (*v)[6] = times((*v)[6], quarter_turn(once));
+  (*v)[7] = times((*v)[7], eighth_turn(quarter_turn(once)));
+}
+fn turn_fours(v: ptr<function, Numbers>, j: u32, log_block: u32) {
+  let once = turn(j, log_block);
+  let twice = times(once, once);
+  (*v)[2] = times((*v)[2], once);
+  (*v)[4] = times((*v)[4], twice);
+  (*v)[6] = times((*v)[6], times(twice, once));
+  // Of those an eighth of the block further.
+  let next = eighth_turn(once);
+  let next_twice = quarter_turn(twice);
+  (*v)[3] = times((*v)[3], next);
+  (*v)[5] = times((*v)[5], next_twice);
+  (*v)[7] = times((*v)[7], times(next_twice, next));
+}
+fn turn_eights(v: ptr<function, Numbers>, j: u32, log_block: u32) {
+  turn_powers(v, turn(j, log_block), turn(4u * j, log_block));
 }
 
-/** Sums and differences of neighbours. */
-fn pairs(lane: u32, first: u32, rows: u32) {
-  for (var i = first; i < (1u << (params.log_length - 1u)); i += rows) {
-    let at = lane + ((2u * i) << params.log_lanes);
-    let a = tile[at];
-    let b = tile[at + (1u << params.log_lanes)];
-    tile[at] = a + b;
-    tile[at + (1u << params.log_lanes)] = a - b;
-  }
+/** Each number times that power of `once`; its fourth is given for the sake of digits. */
+fn turn_powers(v: ptr<function, Numbers>, once: vec2f, fourth: vec2f) {
+  let twice = times(once, once);
+  let thrice = times(twice, once);
+  (*v)[1] = times((*v)[1], once);
+  (*v)[2] = times((*v)[2], twice);
+  (*v)[3] = times((*v)[3], thrice);
+  (*v)[4] = times((*v)[4], fourth);
+  (*v)[5] = times((*v)[5], times(fourth, once));
+  (*v)[6] = times((*v)[6], times(fourth, twice));
+  (*v)[7] = times((*v)[7], times(fourth, thrice));
+}
+
+/** Real and imaginary parts in each other's place, with which a transform is the inverse. */
+fn swap(v: ptr<function, Numbers>) {
+  let n = *v;
+  *v = Numbers(n[0].yx, n[1].yx, n[2].yx, n[3].yx, n[4].yx, n[5].yx, n[6].yx, n[7].yx);
+}
+
+/** Where a number is in the tile. Numbers 2^k apart are not to be in one bank, where lanes are few. */
+fn slot(at: u32) -> u32 {
+  return at;
+}
+
+/** Of blocks of 2^log_block, the first number of invocation i; the others follow an eighth of the block apart. */
+fn place(i: u32, log_block: u32) -> u32 {
+  let log_part = log_block - 3u;
+  return ((i >> log_part) << log_block) + (i & ((1u << log_part) - 1u));
+}
+
+fn put(v: ptr<function, Numbers>, begin: u32, i: u32, log_block: u32) {
+  let at = begin + (place(i, log_block) << params.log_lanes);
+  let step = 1u << (log_block - 3u + params.log_lanes);
+  tile[slot(at)] = (*v)[0];
+  tile[slot(at + step)] = (*v)[1];
+  tile[slot(at + 2u * step)] = (*v)[2];
+  tile[slot(at + 3u * step)] = (*v)[3];
+  tile[slot(at + 4u * step)] = (*v)[4];
+  tile[slot(at + 5u * step)] = (*v)[5];
+  tile[slot(at + 6u * step)] = (*v)[6];
+  tile[slot(at + 7u * step)] = (*v)[7];
+}
+
+fn take(v: ptr<function, Numbers>, begin: u32, i: u32, log_block: u32) {
+  let at = begin + (place(i, log_block) << params.log_lanes);
+  let step = 1u << (log_block - 3u + params.log_lanes);
+  *v = Numbers(
+    tile[slot(at)],
+    tile[slot(at + step)],
+    tile[slot(at + 2u * step)],
+    tile[slot(at + 3u * step)],
+    tile[slot(at + 4u * step)],
+    tile[slot(at + 5u * step)],
+    tile[slot(at + 6u * step)],
+    tile[slot(at + 7u * step)],
+  );
+}
+/** The frequency at place t after `forward`. */
+fn frequency(t: u32) -> u32 { return (((t >> 6u) & 1u) << 0u) | (((t >> 3u) & 7u) << 1u) | (((t >> 0u) & 7u) << 4u); }
+/** Turns what `forward` leaves by the frequencies times the offset, of the whole circle. */
+fn turn_frequencies(v: ptr<function, Numbers>, offset: u32, i: u32) {
+  turn_powers(v, turn(offset << 4u, params.log_total), turn(offset << 6u, params.log_total));
+  let first = turn(offset * frequency(8u * i), params.log_total);
+  (*v)[0] = times((*v)[0], first);
+  (*v)[1] = times((*v)[1], first);
+  (*v)[2] = times((*v)[2], first);
+  (*v)[3] = times((*v)[3], first);
+  (*v)[4] = times((*v)[4], first);
+  (*v)[5] = times((*v)[5], first);
+  (*v)[6] = times((*v)[6], first);
+  (*v)[7] = times((*v)[7], first);
+}
+fn forward(v: ptr<function, Numbers>, begin: u32, i: u32, works: bool) {
+  if (works) { halves(v); turn_halves(v, i & 15u, 7u); put(v, begin, i, 7u); }
   workgroupBarrier();
+  if (works) { take(v, begin, i, 6u); eights(v); turn_eights(v, i & 7u, 6u); put(v, begin, i, 6u); }
+  workgroupBarrier();
+  if (works) { take(v, begin, i, 3u); eights(v); }
+}
+fn inverse(v: ptr<function, Numbers>, begin: u32, i: u32, works: bool) {
+  swap(v);
+  if (works) { eights(v); put(v, begin, i, 3u); }
+  workgroupBarrier();
+  if (works) { take(v, begin, i, 6u); turn_eights(v, i & 7u, 6u); eights(v); put(v, begin, i, 6u); }
+  workgroupBarrier();
+  if (works) { take(v, begin, i, 7u); turn_halves(v, i & 15u, 7u); halves(v); }
+  swap(v);
 }
 /** Where a lane of the tile is. Sizes are those of `params`. */
 struct Lane {
@@ -157,8 +223,24 @@ fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
     2u * pair + 1u < params.columns,
   );
 }
-/** Of x, behind that of the output's gradient. */
+/** Of x, behind that of the output's gradient: the second half of the workgroup transforms it. */
 const SECOND = TILE / 2u;
+
+/** Number t of a series of the output's gradient, or of x. */
+fn load(lane: Lane, is_second: bool, t: u32) -> vec2f {
+  var value = vec2f();
+  if (is_second) {
+    value = x_parts[lane.at + t * lane.stride];
+  } else {
+    value = parts[lane.at + t * lane.stride];
+  }
+  return value;
+}
+
+/** Of the gradient of x. */
+fn store(lane: Lane, t: u32, value: vec2f) {
+  parts[lane.at + t * lane.stride] = value;
+}
 
 @compute @workgroup_size(INVOCATIONS)
 fn main(
@@ -166,50 +248,71 @@ fn main(
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let lane = lane_of(group, local, params.series);
-  let first = local >> params.log_lanes;
-  let rows = INVOCATIONS >> params.log_lanes;
-  let length = 1u << params.log_length;
-  let in_tile = local & ((1u << params.log_lanes) - 1u);
-
-  for (var t = first; t < length; t += rows) {
-    var upstream = vec2f();
-    var value = vec2f();
-    if (lane.is_inside) {
-      upstream = parts[lane.at + t * lane.stride];
-      value = x_parts[lane.at + t * lane.stride];
-    }
-    tile[(t << params.log_lanes) + in_tile] = upstream;
-    tile[SECOND + (t << params.log_lanes) + in_tile] = value;
+  let is_second = local >= INVOCATIONS / 2u;
+  let own = local % (INVOCATIONS / 2u);
+  let lane = lane_of(group, own, params.series);
+  let i = own >> params.log_lanes;
+  let lanes = 1u << params.log_lanes;
+  let begin = select(0u, SECOND, is_second) + (own & (lanes - 1u));
+  let works = i < 16u;
+  var v = Numbers();
+  if (works && lane.is_inside) {
+    v[0] = load(lane, is_second, i + 0u);
+    v[1] = load(lane, is_second, i + 16u);
+    v[2] = load(lane, is_second, i + 32u);
+    v[3] = load(lane, is_second, i + 48u);
+    v[4] = load(lane, is_second, i + 64u);
+    v[5] = load(lane, is_second, i + 80u);
+    v[6] = load(lane, is_second, i + 96u);
+    v[7] = load(lane, is_second, i + 112u);
+  }
+  forward(&v, begin, i, works);
+  if (works) {
+    tile[slot(begin + ((8u * i + 0u) << params.log_lanes))] = v[0];
+    tile[slot(begin + ((8u * i + 1u) << params.log_lanes))] = v[1];
+    tile[slot(begin + ((8u * i + 2u) << params.log_lanes))] = v[2];
+    tile[slot(begin + ((8u * i + 3u) << params.log_lanes))] = v[3];
+    tile[slot(begin + ((8u * i + 4u) << params.log_lanes))] = v[4];
+    tile[slot(begin + ((8u * i + 5u) << params.log_lanes))] = v[5];
+    tile[slot(begin + ((8u * i + 6u) << params.log_lanes))] = v[6];
+    tile[slot(begin + ((8u * i + 7u) << params.log_lanes))] = v[7];
   }
   workgroupBarrier();
-  forward(0u, local);
-  forward(SECOND, local);
 
-  // Sums over the lanes, one invocation for each frequency.
-  for (var t = local; t < length; t += INVOCATIONS) {
+  // Sums over the lanes, one invocation for each frequency. Each begins at a lane of its own: they are in banks of their own.
+  for (var t = local; t < 128u; t += INVOCATIONS) {
     var sum = vec2f();
-    let begin = t << params.log_lanes;
-    for (var i = 0u; i < (1u << params.log_lanes); i++) {
-      sum += times(conjugate(tile[begin + i]), tile[SECOND + begin + i]);
+    for (var lane = 0u; lane < lanes; lane++) {
+      let at = slot((t << params.log_lanes) + ((lane + t) & (lanes - 1u)));
+      sum += times(conjugate(tile[at]), tile[SECOND + at]);
     }
     let block = group.z * groups.x + group.x;
-    correlations[(block << params.log_total) + (group.y << params.log_length) + t] = sum;
+    correlations[(block << params.log_total) + (group.y << 7u) + t] = sum;
   }
   workgroupBarrier();
 
-  for (var t = first; t < length; t += rows) {
-    let at = (t << params.log_lanes) + in_tile;
-    let place = (group.z << params.log_total) + (group.y << params.log_length) + t;
+  let is_kept = works && lane.is_inside && !is_second;
+  if (is_kept) {
+    let place = (group.z << params.log_total) + (group.y << 7u);
     // Transposed, distances change their sign: the spectrum of a real kernel is conjugated.
-    tile[at] = times(tile[at], conjugate(spectrum[place]));
+    v[0] = times(v[0], conjugate(spectrum[place + 8u * i + 0u]));
+    v[1] = times(v[1], conjugate(spectrum[place + 8u * i + 1u]));
+    v[2] = times(v[2], conjugate(spectrum[place + 8u * i + 2u]));
+    v[3] = times(v[3], conjugate(spectrum[place + 8u * i + 3u]));
+    v[4] = times(v[4], conjugate(spectrum[place + 8u * i + 4u]));
+    v[5] = times(v[5], conjugate(spectrum[place + 8u * i + 5u]));
+    v[6] = times(v[6], conjugate(spectrum[place + 8u * i + 6u]));
+    v[7] = times(v[7], conjugate(spectrum[place + 8u * i + 7u]));
   }
-  workgroupBarrier();
-  inverse(0u, local);
-
-  if (!lane.is_inside) { return; }
-  for (var t = first; t < length; t += rows) {
-    let value = tile[(t << params.log_lanes) + in_tile];
-    parts[lane.at + t * lane.stride] = value;
+  inverse(&v, begin, i, is_kept);
+  if (is_kept) {
+    store(lane, i + 0u, v[0]);
+    store(lane, i + 16u, v[1]);
+    store(lane, i + 32u, v[2]);
+    store(lane, i + 48u, v[3]);
+    store(lane, i + 64u, v[4]);
+    store(lane, i + 80u, v[5]);
+    store(lane, i + 96u, v[6]);
+    store(lane, i + 112u, v[7]);
   }
 }

@@ -1,4 +1,4 @@
-// toeplitz pass {"from":"columns","does":"product","to":"columns","turns":false}
+// toeplitz pass {"from":"columns","does":"product","to":"columns","turns":false,"log":8}
 struct Params { log_length: u32, log_total: u32, log_lanes: u32, rows: u32, series: u32, step: u32, first_series: u32, first_head: u32, first_sequence: u32, heads: u32, tokens: u32, columns: u32, pairs: u32, blocks: u32, x_base: u32, y_base: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -8,6 +8,9 @@ const INVOCATIONS = 256u;
 /** Complex numbers in workgroup memory: 16 KiB. */
 const TILE = 2048u;
 var<workgroup> tile: array<vec2f, TILE>;
+
+/** What an invocation holds of a series. */
+alias Numbers = array<vec2f, 8>;
 
 fn times(a: vec2f, b: vec2f) -> vec2f { return vec2f(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x); }
 fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
@@ -31,95 +34,158 @@ fn turn(e: u32, log: u32) -> vec2f {
   return select(turned, -turned, (quarter & 2u) != 0u);
 }
 
-/** The frequency at place t after `forward`: its digits of base 4 in reverse, the last of base 2 if the logarithm is odd. */
-fn frequency(t: u32) -> u32 {
-  var made = 0u;
-  var weight = 0u;
-  var log_block = params.log_length;
-  for (; log_block >= 2u; log_block -= 2u) {
-    made |= ((t >> (log_block - 2u)) & 3u) << weight;
-    weight += 2u;
-  }
-  if (log_block == 1u) { made |= (t & 1u) << weight; }
-  return made;
+/** Times exp(-i pi / 2) and exp(-i pi / 4). */
+fn quarter_turn(a: vec2f) -> vec2f { return vec2f(a.y, -a.x); }
+fn eighth_turn(a: vec2f) -> vec2f { return vec2f(a.x + a.y, a.y - a.x) * 0.70710678; }
+
+struct Four { a: vec2f, b: vec2f, c: vec2f, d: vec2f }
+
+/** The transform of four numbers. */
+fn four(a: vec2f, b: vec2f, c: vec2f, d: vec2f) -> Four {
+  let even = a + c;
+  let odd = b + d;
+  let left = a - c;
+  let right = quarter_turn(b - d);
+  return Four(even + odd, left + right, even - odd, left - right);
 }
 
-/**
- * Transforms in place of as many numbers as 2^log_length, one for each of 2^log_lanes lanes, which are the fastest axis of
- * the tile from `begin` on. Frequencies come out in the order of `frequency`, as `inverse` takes them: nothing is moved.
- */
-fn forward(begin: u32, local: u32) {
-  let first = local >> params.log_lanes;
-  let rows = INVOCATIONS >> params.log_lanes;
-  let lane = begin + (local & ((1u << params.log_lanes) - 1u));
-  var log_block = params.log_length;
-  for (; log_block >= 2u; log_block -= 2u) {
-    let log_part = log_block - 2u;
-    let part = 1u << (log_part + params.log_lanes);
-    for (var i = first; i < (1u << (params.log_length - 2u)); i += rows) {
-      let j = i & ((1u << log_part) - 1u);
-      let at = lane + ((((i >> log_part) << log_block) + j) << params.log_lanes);
-      let a = tile[at];
-      let b = tile[at + part];
-      let c = tile[at + 2u * part];
-      let d = tile[at + 3u * part];
-      let once = turn(j, log_block);
-      let twice = times(once, once);
-      let even = a + c;
-      let odd = b + d;
-      let left = a - c;
-      let right = vec2f(b.y - d.y, d.x - b.x);
-      tile[at] = even + odd;
-      tile[at + part] = times(left + right, once);
-      tile[at + 2u * part] = times(even - odd, twice);
-      tile[at + 3u * part] = times(left - right, times(twice, once));
-    }
-    workgroupBarrier();
-  }
-  if (log_block == 1u) { pairs(lane, first, rows); }
+/** Transforms of two, four or eight of the numbers, as far apart as can be. Frequencies take the places of the numbers. */
+fn halves(v: ptr<function, Numbers>) {
+  let n = *v;
+  *v = Numbers(
+    n[0] + n[4], n[1] + n[5], n[2] + n[6], n[3] + n[7], n[0] - n[4], n[1] - n[5], n[2] - n[6], n[3] - n[7],
+  );
+}
+fn fours(v: ptr<function, Numbers>) {
+  let n = *v;
+  let even = four(n[0], n[2], n[4], n[6]);
+  let odd = four(n[1], n[3], n[5], n[7]);
+  *v = Numbers(even.a, odd.a, even.b, odd.b, even.c, odd.c, even.d, odd.d);
+}
+fn eights(v: ptr<function, Numbers>) {
+  let n = *v;
+  let even = four(n[0] + n[4], n[1] + n[5], n[2] + n[6], n[3] + n[7]);
+  let odd = four(
+    n[0] - n[4],
+    eighth_turn(n[1] - n[5]),
+    quarter_turn(n[2] - n[6]),
+    eighth_turn(quarter_turn(n[3] - n[7])),
+  );
+  *v = Numbers(even.a, odd.a, even.b, odd.b, even.c, odd.c, even.d, odd.d);
 }
 
-/** The inverse of `forward`, times 2^log_length. */
-fn inverse(begin: u32, local: u32) {
-  let first = local >> params.log_lanes;
-  let rows = INVOCATIONS >> params.log_lanes;
-  let lane = begin + (local & ((1u << params.log_lanes) - 1u));
-  if ((params.log_length & 1u) == 1u) { pairs(lane, first, rows); }
-  for (var log_block = 2u + (params.log_length & 1u); log_block <= params.log_length; log_block += 2u) {
-    let log_part = log_block - 2u;
-    let part = 1u << (log_part + params.log_lanes);
-    for (var i = first; i < (1u << (params.log_length - 2u)); i += rows) {
-      let j = i & ((1u << log_part) - 1u);
-      let at = lane + ((((i >> log_part) << log_block) + j) << params.log_lanes);
-      let once = conjugate(turn(j, log_block));
-      let twice = times(once, once);
-      let a = tile[at];
-      let b = times(tile[at + part], once);
-      let c = times(tile[at + 2u * part], twice);
-      let d = times(tile[at + 3u * part], times(twice, once));
-      let even = a + c;
-      let odd = b + d;
-      let left = a - c;
-      let right = vec2f(d.y - b.y, b.x - d.x);
-      tile[at] = even + odd;
-      tile[at + part] = left + right;
-      tile[at + 2u * part] = even - odd;
-      tile[at + 3u * part] = left - right;
-    }
-    workgroupBarrier();
-  }
+/** What turns frequencies between these transforms and those of the parts of a block, at place j of the parts. */
+fn turn_halves(v: ptr<function, Numbers>, j: u32, log_block: u32) {
+  let once = turn(j, log_block);
+  (*v)[4] = times((*v)[4], once);
+  (*v)[5] = times((*v)[5], eighth_turn(once));
+  (*v)[6] = times((*v)[6], quarter_turn(once));
+  (*v)[7] = times((*v)[7], eighth_turn(quarter_turn(once)));
+}
+fn turn_fours(v: ptr<function, Numbers>, j: u32, log_block: u32) {
+  let once = turn(j, log_block);
+  let twice = times(once, once);
+  (*v)[2] = times((*v)[2], once);
+  (*v)[4] = times((*v)[4], twice);
+  (*v)[6] = times((*v)[6], times(twice, once));
+  // Of those an eighth of the block further.
+  let next = eighth_turn(once);
+  let next_twice = quarter_turn(twice);
+  (*v)[3] = times((*v)[3], next);
+  (*v)[5] = times((*v)[5], next_twice);
+  (*v)[7] = times((*v)[7], times(next_twice, next));
+}
+fn turn_eights(v: ptr<function, Numbers>, j: u32, log_block: u32) {
+  turn_powers(v, turn(j, log_block), turn(4u * j, log_block));
 }
 
-/** Sums and differences of neighbours. */
-fn pairs(lane: u32, first: u32, rows: u32) {
-  for (var i = first; i < (1u << (params.log_length - 1u)); i += rows) {
-    let at = lane + ((2u * i) << params.log_lanes);
-    let a = tile[at];
-    let b = tile[at + (1u << params.log_lanes)];
-    tile[at] = a + b;
-    tile[at + (1u << params.log_lanes)] = a - b;
-  }
+/** Each number times that power of `once`; its fourth is given for the sake of digits. */
+fn turn_powers(v: ptr<function, Numbers>, once: vec2f, fourth: vec2f) {
+  let twice = times(once, once);
+  let thrice = times(twice, once);
+  (*v)[1] = times((*v)[1], once);
+  (*v)[2] = times((*v)[2], twice);
+  (*v)[3] = times((*v)[3], thrice);
+  (*v)[4] = times((*v)[4], fourth);
+  (*v)[5] = times((*v)[5], times(fourth, once));
+  (*v)[6] = times((*v)[6], times(fourth, twice));
+  (*v)[7] = times((*v)[7], times(fourth, thrice));
+}
+
+/** Real and imaginary parts in each other's place, with which a transform is the inverse. */
+fn swap(v: ptr<function, Numbers>) {
+  let n = *v;
+  *v = Numbers(n[0].yx, n[1].yx, n[2].yx, n[3].yx, n[4].yx, n[5].yx, n[6].yx, n[7].yx);
+}
+
+/** Where a number is in the tile. Numbers 2^k apart are not to be in one bank, where lanes are few. */
+fn slot(at: u32) -> u32 {
+  return at ^ ((at >> 4u) & 15u);
+}
+
+/** Of blocks of 2^log_block, the first number of invocation i; the others follow an eighth of the block apart. */
+fn place(i: u32, log_block: u32) -> u32 {
+  let log_part = log_block - 3u;
+  return ((i >> log_part) << log_block) + (i & ((1u << log_part) - 1u));
+}
+
+fn put(v: ptr<function, Numbers>, begin: u32, i: u32, log_block: u32) {
+  let at = begin + (place(i, log_block) << params.log_lanes);
+  let step = 1u << (log_block - 3u + params.log_lanes);
+  tile[slot(at)] = (*v)[0];
+  tile[slot(at + step)] = (*v)[1];
+  tile[slot(at + 2u * step)] = (*v)[2];
+  tile[slot(at + 3u * step)] = (*v)[3];
+  tile[slot(at + 4u * step)] = (*v)[4];
+  tile[slot(at + 5u * step)] = (*v)[5];
+  tile[slot(at + 6u * step)] = (*v)[6];
+  tile[slot(at + 7u * step)] = (*v)[7];
+}
+
+fn take(v: ptr<function, Numbers>, begin: u32, i: u32, log_block: u32) {
+  let at = begin + (place(i, log_block) << params.log_lanes);
+  let step = 1u << (log_block - 3u + params.log_lanes);
+  *v = Numbers(
+    tile[slot(at)],
+    tile[slot(at + step)],
+    tile[slot(at + 2u * step)],
+    tile[slot(at + 3u * step)],
+    tile[slot(at + 4u * step)],
+    tile[slot(at + 5u * step)],
+    tile[slot(at + 6u * step)],
+    tile[slot(at + 7u * step)],
+  );
+}
+/** The frequency at place t after `forward`. */
+fn frequency(t: u32) -> u32 { return (((t >> 6u) & 3u) << 0u) | (((t >> 3u) & 7u) << 2u) | (((t >> 0u) & 7u) << 5u); }
+/** Turns what `forward` leaves by the frequencies times the offset, of the whole circle. */
+fn turn_frequencies(v: ptr<function, Numbers>, offset: u32, i: u32) {
+  turn_powers(v, turn(offset << 5u, params.log_total), turn(offset << 7u, params.log_total));
+  let first = turn(offset * frequency(8u * i), params.log_total);
+  (*v)[0] = times((*v)[0], first);
+  (*v)[1] = times((*v)[1], first);
+  (*v)[2] = times((*v)[2], first);
+  (*v)[3] = times((*v)[3], first);
+  (*v)[4] = times((*v)[4], first);
+  (*v)[5] = times((*v)[5], first);
+  (*v)[6] = times((*v)[6], first);
+  (*v)[7] = times((*v)[7], first);
+}
+fn forward(v: ptr<function, Numbers>, begin: u32, i: u32, works: bool) {
+  if (works) { fours(v); turn_fours(v, i & 31u, 8u); put(v, begin, i, 8u); }
   workgroupBarrier();
+  if (works) { take(v, begin, i, 6u); eights(v); turn_eights(v, i & 7u, 6u); put(v, begin, i, 6u); }
+  workgroupBarrier();
+  if (works) { take(v, begin, i, 3u); eights(v); }
+}
+fn inverse(v: ptr<function, Numbers>, begin: u32, i: u32, works: bool) {
+  swap(v);
+  if (works) { eights(v); put(v, begin, i, 3u); }
+  workgroupBarrier();
+  if (works) { take(v, begin, i, 6u); turn_eights(v, i & 7u, 6u); eights(v); put(v, begin, i, 6u); }
+  workgroupBarrier();
+  if (works) { take(v, begin, i, 8u); turn_fours(v, i & 31u, 8u); fours(v); }
+  swap(v);
 }
 /** Where a lane of the tile is. Sizes are those of `params`. */
 struct Lane {
@@ -157,49 +223,68 @@ fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
   );
 }
 
+/** Number t of a series. */
+fn load(lane: Lane, head: u32, is_kernel: bool, t: u32) -> vec2f {
+  var value = vec2f();
+  let position = lane.position + t * params.step;
+  if (!is_kernel && position < params.tokens) {
+    let at = params.x_base + lane.column + position * params.columns;
+    value.x = x[at];
+    if (lane.has_second) { value.y = x[at + 1u]; }
+  }
+  return value;
+}
+
+fn store(lane: Lane, head: u32, is_kernel: bool, t: u32, value: vec2f) {
+  let position = lane.position + t * params.step;
+  if (position < params.tokens) {
+    let at = params.y_base + lane.column + position * params.columns;
+    let made = value * power_of_two(-i32(params.log_total));
+    y[at] = made.x;
+    if (lane.has_second) { y[at + 1u] = made.y; }
+  }
+}
+
 @compute @workgroup_size(INVOCATIONS)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
   let is_kernel = false;
   let lane = lane_of(group, local, params.series);
-  let first = local >> params.log_lanes;
-  let rows = INVOCATIONS >> params.log_lanes;
-  let length = 1u << params.log_length;
+  let head = group.z;
+  let i = local >> params.log_lanes;
   let in_tile = local & ((1u << params.log_lanes) - 1u);
-
-  for (var t = first; t < length; t += rows) {
-    var value = vec2f();
-    let position = lane.position + t * params.step;
-    if (lane.is_inside) {
-      if (!is_kernel && position < params.tokens) {
-        let at = params.x_base + lane.column + position * params.columns;
-        value.x = x[at];
-        if (lane.has_second) { value.y = x[at + 1u]; }
-      }
-    }
-    tile[(t << params.log_lanes) + in_tile] = value;
+  let works = lane.is_inside && i < 32u;
+  var v = Numbers();
+  if (works) {
+    v[0] = load(lane, head, is_kernel, i + 0u);
+    v[1] = load(lane, head, is_kernel, i + 32u);
+    v[2] = load(lane, head, is_kernel, i + 64u);
+    v[3] = load(lane, head, is_kernel, i + 96u);
+    v[4] = load(lane, head, is_kernel, i + 128u);
+    v[5] = load(lane, head, is_kernel, i + 160u);
+    v[6] = load(lane, head, is_kernel, i + 192u);
+    v[7] = load(lane, head, is_kernel, i + 224u);
   }
-  workgroupBarrier();
-
-  forward(0u, local);
-  for (var t = first; t < length; t += rows) {
-    let at = (t << params.log_lanes) + in_tile;
-    if (lane.is_inside) {
-      let place = (group.z << params.log_total) + lane.position + t;
-      tile[at] = times(tile[at], spectrum[place]);
-    }
+  forward(&v, in_tile, i, works);
+  if (works) {
+    let begin = (head << params.log_total) + lane.position;
+    v[0] = times(v[0], spectrum[begin + 8u * i + 0u]);
+    v[1] = times(v[1], spectrum[begin + 8u * i + 1u]);
+    v[2] = times(v[2], spectrum[begin + 8u * i + 2u]);
+    v[3] = times(v[3], spectrum[begin + 8u * i + 3u]);
+    v[4] = times(v[4], spectrum[begin + 8u * i + 4u]);
+    v[5] = times(v[5], spectrum[begin + 8u * i + 5u]);
+    v[6] = times(v[6], spectrum[begin + 8u * i + 6u]);
+    v[7] = times(v[7], spectrum[begin + 8u * i + 7u]);
   }
-  workgroupBarrier();
-  inverse(0u, local);
-
-  if (!lane.is_inside) { return; }
-  for (var t = first; t < length; t += rows) {
-    var value = tile[(t << params.log_lanes) + in_tile];
-    let position = lane.position + t * params.step;
-    if (position < params.tokens) {
-      let at = params.y_base + lane.column + position * params.columns;
-      value *= power_of_two(-i32(params.log_total));
-      y[at] = value.x;
-      if (lane.has_second) { y[at + 1u] = value.y; }
-    }
+  inverse(&v, in_tile, i, works);
+  if (works) {
+    store(lane, head, is_kernel, i + 0u, v[0]);
+    store(lane, head, is_kernel, i + 32u, v[1]);
+    store(lane, head, is_kernel, i + 64u, v[2]);
+    store(lane, head, is_kernel, i + 96u, v[3]);
+    store(lane, head, is_kernel, i + 128u, v[4]);
+    store(lane, head, is_kernel, i + 160u, v[5]);
+    store(lane, head, is_kernel, i + 192u, v[6]);
+    store(lane, head, is_kernel, i + 224u, v[7]);
   }
 }
