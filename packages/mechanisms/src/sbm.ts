@@ -6,7 +6,6 @@ import {
   graphAttention,
   linear,
   matmul,
-  mean,
   mul,
   type OptionKinds,
   readOptions,
@@ -172,9 +171,9 @@ export function edgeRates(
   };
 }
 
-/** Mean over examples, heads and pairs of the expected edges, shape []: linear in the lengths. */
+/** Mean over examples, heads and pairs of the expected edges, shape []: linear in the lengths. 0 without pairs. */
 function densityOf({ query, key }: Rates): Tensor {
-  const pairs = (query.shape[2] as number) * (key.shape[2] as number);
-  const products = sum(mul(sum(query, { axes: [2] }), sum(key, { axes: [2] })), { axes: [2] });
-  return mul(mean(products), 1 / pairs);
+  const [batch, heads, queries] = query.shape as readonly [number, number, number];
+  const pairs = batch * heads * queries * (key.shape[2] as number);
+  return mul(sum(mul(sum(query, { axes: [2] }), sum(key, { axes: [2] }))), 1 / Math.max(1, pairs));
 }

@@ -146,6 +146,14 @@ describe('gradients', () => {
     for (const name of Object.keys(parameters)) await expectSlope(density, parameters, gradients, name, 7);
   });
 
+  test('of no examples the density is 0', async () => {
+    const layer = attentionLayer({ width: 8, heads: 2, mechanism: sbm({ clusters: 3, densityPenalty: 1 }) });
+    const { loss } = withLosses(contextOf(initialize(backend, layer, 1)), (context) =>
+      layer.apply(context, tensor(backend, new Float64Array(0), [0, 9, 8])),
+    );
+    expect(await (loss as Tensor).data()).toEqual(Float64Array.of(0));
+  });
+
   test('straight through: an edge passes the gradient of its weight on, clipped', async () => {
     // One query of two keys, both listed. p = softmax(0, log 3) = (1/4, 3/4), values 0 and 4, so that the output is 3 and the
     // gradients of the logarithms of the edges are p_j (v_j - 3): -3/4 and 3/4. Times a cotangent of 4: -3 and 3, clipped.

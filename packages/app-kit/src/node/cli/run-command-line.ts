@@ -78,7 +78,17 @@ function ownCheckOfRequired(command: CommandUnknownOpts): () => void {
 function usageError(command: CommandUnknownOpts, { code, message }: CommanderError): UsageError {
   // For a program called without a command, the library would print the help.
   const text = code === 'commander.help' ? 'no command given' : message.replace(/^error: /, '');
+  const meant = code === 'commander.unknownOption' ? optionsWithWord(command, text) : '';
   const names: string[] = [];
   for (let at: CommandUnknownOpts | null = command; at !== null; at = at.parent) names.unshift(at.name());
-  return new UsageError(text.replace(/\n/g, ' '), `See ${names.join(' ')} --help`);
+  return new UsageError(`${text.replace(/\n/g, ' ')}${meant}`, `See ${names.join(' ')} --help`);
+}
+
+/** The library suggests names that are spelt alike; of `--k` this suggests `--attention-k`. */
+function optionsWithWord(command: CommandUnknownOpts, text: string): string {
+  const [, word] = /^unknown option '--([\w-]+)(?:=.*)?'$/s.exec(text) ?? [];
+  if (word === undefined) return '';
+  const options = command.createHelp().visibleOptions(command);
+  const named = options.flatMap(({ long }) => (long?.slice(2).split('-').includes(word) ? [long] : []));
+  return named.length === 0 ? '' : ` (Did you mean ${named.join(' or ')}?)`;
 }

@@ -15,6 +15,7 @@ async function run(
     .summary('shows its options')
     .requiredOption('-n, --name <TEXT>', 'a name')
     .option('--file <FILE...>', 'files')
+    .option('--keep-k <N>', 'a number')
     .action(({ name, file, ...options }) =>
       print(io, JSON.stringify({ name, file, backend: backendSettings(options) })),
     );
@@ -66,6 +67,9 @@ describe('wrong use: exit code 2, one message, and the help that lists what is r
     [['show', '-n', 'x', '--nam', 'y'], "unknown option '--nam' (Did you mean --name?)", 'tool show'],
     [['show', '--nmae', 'x'], "unknown option '--nmae' (Did you mean --name?)", 'tool show'],
     [['show', '--json', '--nmae=x'], "unknown option '--nmae=x' (Did you mean --name?)", 'tool show'],
+    [['show', '-n', 'x', '--k', '3'], "unknown option '--k' (Did you mean --keep-k?)", 'tool show'],
+    [['show', '-n', 'x', '--k=3'], "unknown option '--k=3' (Did you mean --keep-k?)", 'tool show'],
+    [['show', '-n', 'x', '--p'], "unknown option '--p'", 'tool show'],
     [['show'], "required option '-n, --name <TEXT>' not specified", 'tool show'],
     [['show', 'x'], "required option '-n, --name <TEXT>' not specified", 'tool show'],
     [['show', '-n', 'x', 'y'], "too many arguments for 'show'. Expected 0 arguments but got 1.", 'tool show'],
