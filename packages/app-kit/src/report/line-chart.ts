@@ -218,7 +218,7 @@ function axes(
     const at = across.at(tick).toFixed(1);
     parts.push(
       `<line class="axis" x1="${at}" x2="${at}" y1="${bottom}" y2="${bottom + 4}"/>`,
-      `<text class="soft" x="${at}" y="${bottom + 16}" text-anchor="middle">${tickText(tick)}</text>`,
+      `<text class="soft" x="${at}" y="${bottom + 16}" text-anchor="${anchorOf(across.at(tick), right)}">${tickText(tick)}</text>`,
     );
   }
   parts.push(
@@ -227,6 +227,9 @@ function axes(
   );
   return parts;
 }
+
+/** At the right edge a label ends there: beyond it a long legend goes on. */
+const anchorOf = (at: number, right: number): string => (at > right - 1 ? 'end' : 'middle');
 
 function scaleOf({ isLog, most }: Axis, values: readonly number[], from: number, to: number): Scale {
   const [low, highest] = [Math.min(...values), Math.max(...values)];

@@ -37,6 +37,8 @@ test('lines, levels and a description for screen readers', () => {
   expect(svg.match(/<polyline/g)).toHaveLength(1);
   expect(svg.match(/<circle/g)).toHaveLength(3);
   expect(svg).toContain('class="level"');
+  // The last label would reach into the legend.
+  expect(svg).toMatch(/text-anchor="middle">8<[\s\S]*text-anchor="middle">16<[\s\S]*text-anchor="end">32</);
   expect(svg).not.toContain('NaN');
 });
 
