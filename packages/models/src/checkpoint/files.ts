@@ -9,3 +9,5 @@ export const TOKENIZER = 'tokenizer.json';
 export const TOKENIZER_CONFIG = 'tokenizer_config.json';
 /** Of SentencePiece, where there is no tokenizer.json. */
 export const SENTENCE_PIECE = 'spiece.model';
+/** A piece in each line, of BERT's kind, where there is no tokenizer.json. */
+export const WORD_PIECE = 'vocab.txt';
