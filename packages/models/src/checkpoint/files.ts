@@ -11,3 +11,9 @@ export const TOKENIZER_CONFIG = 'tokenizer_config.json';
 export const SENTENCE_PIECE = 'spiece.model';
 /** A piece in each line, of BERT's kind, where there is no tokenizer.json. */
 export const WORD_PIECE = 'vocab.txt';
+/** Of byte pairs of GPT-2's kind, where there is no tokenizer.json. */
+export const BYTE_PAIRS = 'vocab.json';
+export const MERGES = 'merges.txt';
+/** Beside a vocabulary: tokens that were added to it, and which of all are special. */
+export const ADDED_TOKENS = 'added_tokens.json';
+export const SPECIAL_TOKENS = 'special_tokens_map.json';

@@ -16,7 +16,7 @@ export interface LoadCheckpointOptions {
   /**
    * A Hugging Face folder: a directory path (Node), the base URL of its files (http, https, file), `hub(name)`, or anything
    * that reads files by name. It holds config.json, model.safetensors or pytorch_model.bin (or an index and its shards)
-   * and, where a tokenizer is wanted, tokenizer.json, T5's spiece.model or BERT's vocab.txt.
+   * and, where a tokenizer is wanted, tokenizer.json, or the vocabulary of a T5, BERT, GPT-2 or RoBERTa.
    */
   readonly source: string | URL | FileSource;
   readonly signal?: AbortSignal;
