@@ -95,7 +95,10 @@ def main():
     files = made()
     if "--check" in sys.argv:
         for name, wanted in files.items():
-            assert (TARGET / name).read_text(encoding="utf-8") == wanted, name
+            found = (TARGET / name).read_text(encoding="utf-8")
+            # The formatter breaks lines of JSON.
+            of = json.loads if name.endswith(".json") else str
+            assert of(found) == of(wanted), name
         print("equal")
         return
     TARGET.mkdir(parents=True, exist_ok=True)
