@@ -13,6 +13,7 @@ import {
 } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
 import { forEachElement, times } from '../wgsl/text.js';
+import { columnsText, storeColumnsText } from './columns.js';
 import { text } from './gradients.wgsl.js';
 import { text as laneText } from './lane.wgsl.js';
 import { seriesOfPass, seriesUniforms } from './series.js';
@@ -46,6 +47,7 @@ const gradientKernel = kernelFamily(
       return [
         transformText(log),
         laneText,
+        ...(from === 'columns' ? [columnsText('g'), columnsText('x'), storeColumnsText] : []),
         fill(text, {
           ...{ from_columns: from === 'columns', invocations, log, length: 2 ** log },
           loads: times(held, (m) => `    v[${m}] = load(lane, is_second, ${number(m)});`),

@@ -1,39 +1,23 @@
 /** Of x, behind that of the output's gradient: the second half of the workgroup transforms it. */
 const SECOND = TILE / 2u;
 
+fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
+
 /** Number t of a series of the output's gradient, or of x. */
 fn load(lane: Lane, is_second: bool, t: u32) -> vec2f {
-  var value = vec2f();
 #if from_columns
-  if (t < params.tokens) {
-    let at = lane.column + t * params.columns;
-    if (is_second) {
-      value.x = x[params.x_base + at];
-      if (lane.has_second) { value.y = x[params.x_base + at + 1u]; }
-    } else {
-      value.x = g[params.g_base + at];
-      if (lane.has_second) { value.y = g[params.g_base + at + 1u]; }
-    }
-  }
+  if (is_second) { return columns_of_x(lane, t); }
+  return columns_of_g(lane, t);
 #else
-  if (is_second) {
-    value = x_parts[lane.at + t * lane.stride];
-  } else {
-    value = parts[lane.at + t * lane.stride];
-  }
+  if (is_second) { return x_parts[lane.at + t * lane.stride]; }
+  return parts[lane.at + t * lane.stride];
 #endif
-  return value;
 }
 
 /** Of the gradient of x. */
 fn store(lane: Lane, t: u32, value: vec2f) {
 #if from_columns
-  if (t < params.tokens) {
-    let at = params.y_base + lane.column + t * params.columns;
-    let made = value * power_of_two(-i32(params.log_total));
-    y[at] = made.x;
-    if (lane.has_second) { y[at + 1u] = made.y; }
-  }
+  store_columns(lane, t, value);
 #else
   parts[lane.at + t * lane.stride] = value;
 #endif

@@ -5,6 +5,7 @@ import type { Stream } from '../runtime/stream.js';
 import { kernelFamily, optional, read, readFrom, write, writeTo } from '../wgsl/define-kernel.js';
 import { fill } from '../wgsl/fill.js';
 import { times } from '../wgsl/text.js';
+import { columnsText, storeColumnsText } from './columns.js';
 import { text as laneText } from './lane.wgsl.js';
 import { text } from './pass.wgsl.js';
 import { type Axis, seriesOfPass, seriesUniforms } from './series.js';
@@ -51,6 +52,8 @@ const passKernel = kernelFamily('toeplitz pass', ({ from, does, to, turns, log }
       return [
         transformText(log),
         laneText,
+        ...(takesColumns ? [columnsText('x')] : []),
+        ...(to === 'columns' ? [storeColumnsText] : []),
         fill(text, {
           invocations,
           reads: times(held, (m) => `    v[${m}] = load(lane, head, is_kernel, ${before(m)});`),

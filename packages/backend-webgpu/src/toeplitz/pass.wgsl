@@ -16,12 +16,7 @@ fn load(lane: Lane, head: u32, is_kernel: bool, t: u32) -> vec2f {
   if (is_kernel) { value = kernel_at(params.first_head + head, lane.position + t * params.step); }
 #endif
 #if from_columns
-  let position = lane.position + t * params.step;
-  if (!is_kernel && position < params.tokens) {
-    let at = params.x_base + lane.column + position * params.columns;
-    value.x = x[at];
-    if (lane.has_second) { value.y = x[at + 1u]; }
-  }
+  if (!is_kernel) { value = columns_of_x(lane, lane.position + t * params.step); }
 #endif
 #if from_parts
   value = parts[lane.at + t * lane.stride];
@@ -37,13 +32,7 @@ fn store(lane: Lane, head: u32, is_kernel: bool, t: u32, value: vec2f) {
   if (!is_kernel) { parts[lane.at + t * lane.stride] = value; }
 #endif
 #if to_columns
-  let position = lane.position + t * params.step;
-  if (position < params.tokens) {
-    let at = params.y_base + lane.column + position * params.columns;
-    let made = value * power_of_two(-i32(params.log_total));
-    y[at] = made.x;
-    if (lane.has_second) { y[at + 1u] = made.y; }
-  }
+  store_columns(lane, lane.position + t * params.step, value);
 #endif
 #if to_distances
   let position = lane.position + t * params.step;

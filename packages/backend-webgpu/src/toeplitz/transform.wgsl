@@ -6,7 +6,6 @@ var<workgroup> tile: array<vec2f, TILE>;
 alias Numbers = array<vec2f, 8>;
 
 fn times(a: vec2f, b: vec2f) -> vec2f { return vec2f(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x); }
-fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
 fn power_of_two(exponent: i32) -> f32 { return bitcast<f32>(u32(exponent + 127) << 23u); }
 
 /**

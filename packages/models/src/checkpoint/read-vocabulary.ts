@@ -2,7 +2,7 @@ import { TopKError } from '@topk-attention/core';
 import { type FileSource, readOptionalText, readText } from '@topk-attention/nn';
 import { tokenizerJsonOfPairs } from '../text/byte-pairs.js';
 import type { OlderTokens } from '../text/older-tokens.js';
-import { tokenizerJsonOfWords } from '../text/word-piece.js';
+import { idsOfLines, tokenizerJsonOfWords } from '../text/word-piece.js';
 import { type ConfigReader, readConfig } from './config-reader.js';
 import {
   ADDED_TOKENS,
@@ -51,8 +51,7 @@ const SPECIAL: { readonly [kind in Kind]: { readonly [role: string]: string } } 
  */
 export async function readVocabulary(source: FileSource, config = '{}'): Promise<string | undefined> {
   const words = await readOptionalText(source, WORD_PIECE);
-  const vocabulary = words === undefined ? await readOptionalText(source, BYTE_PAIRS) : undefined;
-  const text = words ?? vocabulary;
+  const text = words ?? (await readOptionalText(source, BYTE_PAIRS));
   if (text === undefined) return undefined;
   const read = readConfig(config, `${source.name}: ${TOKENIZER_CONFIG}`);
   const kind = await kindOf(source, read);
@@ -64,7 +63,9 @@ export async function readVocabulary(source: FileSource, config = '{}'): Promise
       fix: 'Save it with AutoTokenizer.from_pretrained(...).save_pretrained(...)',
     });
   }
-  const tokens = await readTokens(source, read, SPECIAL[kind]);
+  const vocabulary =
+    words === undefined ? idsOf(readConfig(text, `${source.name}: ${BYTE_PAIRS}`)) : idsOfLines(words);
+  const tokens = { vocabulary, ...(await readTokens(source, read, SPECIAL[kind])) };
   if (kind === 'bert') {
     const accents = read.value('strip_accents') ?? undefined;
     const settings = {
@@ -72,7 +73,7 @@ export async function readVocabulary(source: FileSource, config = '{}'): Promise
       ...(accents !== undefined && { stripAccents: read.boolean('strip_accents', false) }),
       splitChinese: read.boolean('tokenize_chinese_chars', true),
     };
-    return tokenizerJsonOfWords(`${source.name}: ${WORD_PIECE}`, text, settings, tokens);
+    return tokenizerJsonOfWords(`${source.name}: ${WORD_PIECE}`, settings, tokens);
   }
   const merges = await readText(source, MERGES, 'It belongs to vocab.json');
   const settings = {
@@ -80,7 +81,7 @@ export async function readVocabulary(source: FileSource, config = '{}'): Promise
     addsSpace: read.boolean('add_prefix_space', false),
     addsStart: read.boolean('add_bos_token', false),
   };
-  return tokenizerJsonOfPairs(source.name, { vocabulary: text, merges }, settings, tokens);
+  return tokenizerJsonOfPairs(source.name, merges, settings, tokens);
 }
 
 async function kindOf(source: FileSource, read: ConfigReader): Promise<Kind | undefined> {
@@ -98,7 +99,7 @@ async function readTokens(
   source: FileSource,
   read: ConfigReader,
   usual: { readonly [role: string]: string },
-): Promise<OlderTokens> {
+): Promise<Omit<OlderTokens, 'vocabulary'>> {
   const own = async (file: string): Promise<ConfigReader> =>
     readConfig((await readOptionalText(source, file)) ?? '{}', `${source.name}: ${file}`);
   const [map, added] = [await own(SPECIAL_TOKENS), await own(ADDED_TOKENS)];
@@ -110,10 +111,14 @@ async function readTokens(
       const value = reader.value(role);
       return value === undefined || value === null ? usual[role] : contentOf(reader, role, value);
     },
-    added: new Map(added.keys.map((content) => [content, added.whole(content, 0)])),
+    added: idsOf(added),
     additional: additional.map((one) => contentOf(map, 'additional_special_tokens', one)),
   };
 }
+
+/** Of a file that has an id for each token. */
+const idsOf = (read: ConfigReader): ReadonlyMap<string, number> =>
+  new Map(read.keys.map((content) => [content, read.whole(content, 0)]));
 
 /** A token, as text or as an object with its `content`. */
 function contentOf(read: ConfigReader, key: string, value: unknown): string {

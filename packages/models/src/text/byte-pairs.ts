@@ -1,5 +1,6 @@
 import { TopKError } from '@topk-attention/core';
-import { addedTokensOf, type OlderTokens, withoutToken } from './older-tokens.js';
+import { addedTokensOf, type OlderTokens, tokenOf } from './older-tokens.js';
+import { type Part, template } from './tokenizer-json.js';
 
 /** What tokenizer_config.json says of a tokenizer of GPT-2's kind. */
 export interface BytePairSettings {
@@ -16,41 +17,40 @@ const ROLES = [
 ] as const;
 
 /**
- * The contents of vocab.json and merges.txt of GPT-2 or RoBERTa as those of the tokenizer.json that Python's transformers makes
+ * The vocabulary of a GPT-2 or RoBERTa and the contents of merges.txt as the tokenizer.json that Python's transformers makes
  * of them.
  *
- * @throws TopKError FILE_CORRUPT for other contents, and for a vocabulary without the tokens that are put around a text.
+ * @throws TopKError FILE_CORRUPT for other merges, and for a vocabulary without the tokens that are put around a text.
  */
 export function tokenizerJsonOfPairs(
   file: string,
-  { vocabulary, merges }: { readonly vocabulary: string; readonly merges: string },
+  merges: string,
   { kind, addsSpace, addsStart }: BytePairSettings,
   tokens: OlderTokens,
 ): string {
-  const ids = vocabularyOf(file, vocabulary);
-  const known = (role: string): readonly [content: string, id: number] => {
-    const content = tokens.special(role);
-    const id = content === undefined ? undefined : (ids.get(content) ?? tokens.added.get(content));
-    if (content === undefined || id === undefined) throw withoutToken(file, role, content);
+  const byteLevel = { type: 'ByteLevel', trim_offsets: true, use_regex: true };
+  const pairOf = (role: string): readonly [content: string, id: number] => {
+    const { content, id } = tokenOf(file, tokens, role);
     return [content, id];
   };
-  const byteLevel = { type: 'ByteLevel', trim_offsets: true, use_regex: true };
-  const around =
-    kind === 'roberta'
-      ? {
-          type: 'RobertaProcessing',
-          sep: known('sep_token'),
-          cls: known('cls_token'),
-          trim_offsets: true,
-          add_prefix_space: addsSpace,
-        }
-      : templateOf(addsStart ? known('bos_token') : undefined);
+  const ofStart = (type: number): readonly Part[] =>
+    addsStart ? [[tokenOf(file, tokens, 'bos_token'), type]] : [];
+  const first: readonly Part[] = [...ofStart(0), ['A', 0]];
   return JSON.stringify({
     version: '1.0',
-    added_tokens: addedTokensOf(ids, tokens, ROLES),
+    added_tokens: addedTokensOf(tokens, ROLES),
     normalizer: null,
     pre_tokenizer: { ...byteLevel, add_prefix_space: addsSpace },
-    post_processor: around,
+    post_processor:
+      kind === 'gpt2'
+        ? template(first, [...first, ...ofStart(1), ['B', 1]])
+        : {
+            type: 'RobertaProcessing',
+            sep: pairOf('sep_token'),
+            cls: pairOf('cls_token'),
+            trim_offsets: true,
+            add_prefix_space: addsSpace,
+          },
     decoder: { ...byteLevel, add_prefix_space: true },
     model: {
       type: 'BPE',
@@ -58,63 +58,22 @@ export function tokenizerJsonOfPairs(
       continuing_subword_prefix: '',
       end_of_word_suffix: '',
       fuse_unk: false,
-      vocab: Object.fromEntries(ids),
-      merges: mergesOf(file, merges, ids),
+      vocab: Object.fromEntries(tokens.vocabulary),
+      merges: mergesOf(file, merges, tokens.vocabulary),
     },
   });
 }
 
-function templateOf(start: readonly [content: string, id: number] | undefined): object {
-  const [content, id] = start ?? [];
-  const of = (sequence: string, type: number): readonly object[] => [
-    ...(content === undefined ? [] : [{ SpecialToken: { id: content, type_id: type } }]),
-    { Sequence: { id: sequence, type_id: type } },
-  ];
-  return {
-    type: 'TemplateProcessing',
-    single: of('A', 0),
-    pair: [...of('A', 0), ...of('B', 1)],
-    special_tokens: content === undefined ? {} : { [content]: { id: content, ids: [id], tokens: [content] } },
-  };
-}
-
-function vocabularyOf(file: string, text: string): ReadonlyMap<string, number> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw corrupt(file, 'vocab.json is not JSON', cause);
-  }
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw corrupt(file, 'vocab.json is no object');
-  const ids = new Map<string, number>();
-  for (const [piece, id] of Object.entries(json)) {
-    if (!Number.isSafeInteger(id) || id < 0)
-      throw corrupt(file, `vocab.json has no id for ${JSON.stringify(piece)}`);
-    ids.set(piece, id);
-  }
-  return ids;
-}
-
 /** Lines of two pieces, after one that names the version. */
 function mergesOf(file: string, text: string, ids: ReadonlyMap<string, number>): readonly string[][] {
-  const merges: string[][] = [];
-  for (const line of text.split(/\r\n|\n|\r/)) {
-    if (line === '' || line.startsWith('#version')) continue;
+  const lines = text.split(/\r\n|\n|\r/).filter((line) => line !== '' && !line.startsWith('#version'));
+  return lines.map((line) => {
     const pair = line.split(' ');
-    if (pair.length !== 2 || !ids.has(pair.join('')) || pair.some((piece) => !ids.has(piece)))
-      throw corrupt(
-        file,
-        `merges.txt joins ${JSON.stringify(line.slice(0, 80))}, which the vocabulary does not have`,
-      );
-    merges.push(pair);
-  }
-  return merges;
-}
-
-function corrupt(file: string, what: string, cause?: unknown): TopKError {
-  return new TopKError('FILE_CORRUPT', `${file}: ${what}`, {
-    fix: 'Use the files that belong to the model, or save its tokenizer as tokenizer.json in Python',
-    cause,
+    if (pair.length === 2 && [...pair, pair.join('')].every((piece) => ids.has(piece))) return pair;
+    throw new TopKError('FILE_CORRUPT', `${file}: merges.txt joins what the vocabulary does not have`, {
+      expected: 'two pieces in each line, and their whole in the vocabulary',
+      got: JSON.stringify(line.slice(0, 80)),
+      fix: 'Use the files that belong to the model, or save its tokenizer as tokenizer.json in Python',
+    });
   });
 }

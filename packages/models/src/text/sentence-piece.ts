@@ -1,5 +1,6 @@
 import { TopKError } from '@topk-attention/core';
 import { fieldsOf, floatOf, textOf } from './protobuf.js';
+import { addedToken, template } from './tokenizer-json.js';
 
 /** Kinds of pieces, by their numbers in the format. */
 const UNKNOWN = 2;
@@ -43,23 +44,32 @@ export function tokenizerJsonOf(file: string, bytes: Uint8Array, extraIds: numbe
   const metaspace = { type: 'Metaspace', replacement: WORD_START, prepend_scheme: scheme, split: true };
   const added = pieces.flatMap(({ text, type }, id) =>
     type === CONTROL || type === UNKNOWN || type === USER_DEFINED
-      ? [addedToken(id, text, type !== USER_DEFINED, false)]
+      ? [addedToken({ id, content: text }, { special: type !== USER_DEFINED })]
       : [],
   );
-  const end = { id: endPiece, ids: [pieces.findIndex(({ text }) => text === endPiece)], tokens: [endPiece] };
-  const closing = { SpecialToken: { id: endPiece, type_id: 0 } };
-  const sequence = (id: string): object => ({ Sequence: { id, type_id: 0 } });
+  const end = { id: pieces.findIndex(({ text }) => text === endPiece), content: endPiece };
   return JSON.stringify({
     version: '1.0',
-    added_tokens: [...added, ...extras.map((text, at) => addedToken(pieces.length + at, text, true, true))],
+    added_tokens: [
+      ...added,
+      ...extras.map((content, at) =>
+        addedToken({ id: pieces.length + at, content }, { special: true, strips: true }),
+      ),
+    ],
     normalizer: normalizerOf(model),
     pre_tokenizer: metaspace,
-    post_processor: {
-      type: 'TemplateProcessing',
-      single: [sequence('A'), closing],
-      pair: [sequence('A'), closing, sequence('B'), closing],
-      special_tokens: { [endPiece]: end },
-    },
+    post_processor: template(
+      [
+        ['A', 0],
+        [end, 0],
+      ],
+      [
+        ['A', 0],
+        [end, 0],
+        ['B', 0],
+        [end, 0],
+      ],
+    ),
     decoder: byteFallback ? bytesDecoder : metaspace,
     model: {
       type: 'Unigram',
@@ -92,10 +102,6 @@ function normalizerOf({ charsmap, removesSpaces }: Model): object {
     );
   }
   return { type: 'Sequence', normalizers };
-}
-
-function addedToken(id: number, content: string, special: boolean, strips: boolean): object {
-  return { id, content, single_word: false, lstrip: strips, rstrip: strips, normalized: false, special };
 }
 
 function readModel(file: string, bytes: Uint8Array): Model {

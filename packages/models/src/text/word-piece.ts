@@ -1,4 +1,5 @@
-import { addedTokensOf, type OlderTokens, withoutToken } from './older-tokens.js';
+import { addedTokensOf, type OlderTokens, tokenOf } from './older-tokens.js';
+import { template } from './tokenizer-json.js';
 
 /** What tokenizer_config.json says of a tokenizer of BERT's kind. */
 export interface WordPieceSettings {
@@ -11,65 +12,60 @@ export interface WordPieceSettings {
 
 const ROLES = ['unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'] as const;
 
+/** Ids of a vocab.txt, a piece in each line: of equal ones the last counts. */
+export function idsOfLines(text: string): ReadonlyMap<string, number> {
+  const lines = text.split(/\r\n|\n|\r/);
+  if (lines.at(-1) === '') lines.pop();
+  return new Map(lines.map((piece, id) => [piece, id]));
+}
+
 /**
- * The contents of a vocab.txt of BERT, a piece in each line, as those of the tokenizer.json that Python's transformers makes
- * of it.
+ * The vocabulary of a BERT as the tokenizer.json that Python's transformers makes of it.
  *
  * @throws TopKError FILE_CORRUPT for a vocabulary without the pieces for unknown words and around a text.
  */
 export function tokenizerJsonOfWords(
   file: string,
-  text: string,
-  settings: WordPieceSettings,
+  { lowercase, stripAccents, splitChinese }: WordPieceSettings,
   tokens: OlderTokens,
 ): string {
-  const { lowercase, stripAccents = null, splitChinese } = settings;
-  const lines = text.split(/\r\n|\n|\r/);
-  if (lines.at(-1) === '') lines.pop();
-  // Of equal lines the last one counts.
-  const ids = new Map(lines.map((piece, id) => [piece, id]));
-  const [unknown, start, end] = ['unk_token', 'cls_token', 'sep_token'].map((role) => {
-    const content = tokens.special(role);
-    const id = content === undefined ? undefined : ids.get(content);
-    if (content === undefined || id === undefined) throw withoutToken(file, role, content);
-    return { content, id };
-  }) as [Known, Known, Known];
-  const token = ({ content }: Known, type: number): object => ({
-    SpecialToken: { id: content, type_id: type },
-  });
-  const sequence = (id: string, type: number): object => ({ Sequence: { id, type_id: type } });
-  const single = [token(start, 0), sequence('A', 0), token(end, 0)];
+  const [unknown, start, end] = [
+    tokenOf(file, tokens, 'unk_token'),
+    tokenOf(file, tokens, 'cls_token'),
+    tokenOf(file, tokens, 'sep_token'),
+  ];
   return JSON.stringify({
     version: '1.0',
-    added_tokens: addedTokensOf(ids, tokens, ROLES),
+    added_tokens: addedTokensOf(tokens, ROLES),
     normalizer: {
       type: 'BertNormalizer',
       clean_text: true,
       handle_chinese_chars: splitChinese,
-      strip_accents: stripAccents,
+      strip_accents: stripAccents ?? null,
       lowercase,
     },
     pre_tokenizer: { type: 'BertPreTokenizer' },
-    post_processor: {
-      type: 'TemplateProcessing',
-      single,
-      pair: [...single, sequence('B', 1), token(end, 1)],
-      special_tokens: Object.fromEntries(
-        [start, end].map(({ content, id }) => [content, { id: content, ids: [id], tokens: [content] }]),
-      ),
-    },
+    post_processor: template(
+      [
+        [start, 0],
+        ['A', 0],
+        [end, 0],
+      ],
+      [
+        [start, 0],
+        ['A', 0],
+        [end, 0],
+        ['B', 1],
+        [end, 1],
+      ],
+    ),
     decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
     model: {
       type: 'WordPiece',
       unk_token: unknown.content,
       continuing_subword_prefix: '##',
       max_input_chars_per_word: 100,
-      vocab: Object.fromEntries(ids),
+      vocab: Object.fromEntries(tokens.vocabulary),
     },
   });
-}
-
-interface Known {
-  readonly content: string;
-  readonly id: number;
 }

@@ -14,7 +14,6 @@ var<workgroup> tile: array<vec2f, TILE>;
 alias Numbers = array<vec2f, 8>;
 
 fn times(a: vec2f, b: vec2f) -> vec2f { return vec2f(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x); }
-fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
 fn power_of_two(exponent: i32) -> f32 { return bitcast<f32>(u32(exponent + 127) << 23u); }
 
 /**
@@ -226,15 +225,12 @@ fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
 /** Of x, behind that of the output's gradient: the second half of the workgroup transforms it. */
 const SECOND = TILE / 2u;
 
+fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
+
 /** Number t of a series of the output's gradient, or of x. */
 fn load(lane: Lane, is_second: bool, t: u32) -> vec2f {
-  var value = vec2f();
-  if (is_second) {
-    value = x_parts[lane.at + t * lane.stride];
-  } else {
-    value = parts[lane.at + t * lane.stride];
-  }
-  return value;
+  if (is_second) { return x_parts[lane.at + t * lane.stride]; }
+  return parts[lane.at + t * lane.stride];
 }
 
 /** Of the gradient of x. */

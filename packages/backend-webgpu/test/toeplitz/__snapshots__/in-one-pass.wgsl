@@ -13,7 +13,6 @@ var<workgroup> tile: array<vec2f, TILE>;
 alias Numbers = array<vec2f, 8>;
 
 fn times(a: vec2f, b: vec2f) -> vec2f { return vec2f(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x); }
-fn conjugate(a: vec2f) -> vec2f { return vec2f(a.x, -a.y); }
 fn power_of_two(exponent: i32) -> f32 { return bitcast<f32>(u32(exponent + 127) << 23u); }
 
 /**
@@ -222,27 +221,34 @@ fn lane_of(group: vec3u, local: u32, count: u32) -> Lane {
     2u * pair + 1u < params.columns,
   );
 }
-
-/** Number t of a series. */
-fn load(lane: Lane, head: u32, is_kernel: bool, t: u32) -> vec2f {
+/** Two columns at a position, as a complex number; zero beyond the text. */
+fn columns_of_x(lane: Lane, position: u32) -> vec2f {
   var value = vec2f();
-  let position = lane.position + t * params.step;
-  if (!is_kernel && position < params.tokens) {
+  if (position < params.tokens) {
     let at = params.x_base + lane.column + position * params.columns;
     value.x = x[at];
     if (lane.has_second) { value.y = x[at + 1u]; }
   }
   return value;
 }
+/** The inverse, of what transforms there and back leave. */
+fn store_columns(lane: Lane, position: u32, value: vec2f) {
+  if (position >= params.tokens) { return; }
+  let at = params.y_base + lane.column + position * params.columns;
+  let made = value * power_of_two(-i32(params.log_total));
+  y[at] = made.x;
+  if (lane.has_second) { y[at + 1u] = made.y; }
+}
+
+/** Number t of a series. */
+fn load(lane: Lane, head: u32, is_kernel: bool, t: u32) -> vec2f {
+  var value = vec2f();
+  if (!is_kernel) { value = columns_of_x(lane, lane.position + t * params.step); }
+  return value;
+}
 
 fn store(lane: Lane, head: u32, is_kernel: bool, t: u32, value: vec2f) {
-  let position = lane.position + t * params.step;
-  if (position < params.tokens) {
-    let at = params.y_base + lane.column + position * params.columns;
-    let made = value * power_of_two(-i32(params.log_total));
-    y[at] = made.x;
-    if (lane.has_second) { y[at + 1u] = made.y; }
-  }
+  store_columns(lane, lane.position + t * params.step, value);
 }
 
 @compute @workgroup_size(INVOCATIONS)
