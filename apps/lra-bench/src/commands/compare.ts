@@ -66,6 +66,7 @@ type CompareOptions = BackendOptions & {
   steps?: number;
   batch?: number;
   microBatch?: number;
+  trim?: true;
   seed: readonly number[];
   k?: number;
   features?: number;
@@ -96,6 +97,7 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--steps <N>', "steps of each run (default: the preset's)", wholeNumber)
     .option('--batch <N>', "examples per step (default: the preset's)", wholeNumber)
     .option('--micro-batch <N>', 'examples at a time, to save memory (default: the batch)', wholeNumber)
+    .option('--trim', 'with --micro-batch: parts of documents of similar length, with little padding')
     .option('--seed <N,...>', 'seeds of weights, order and dropout', listOf(seedNumber), [
       1,
     ] as readonly number[])
@@ -124,7 +126,7 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
       new Option(
         '--measure-only',
         "train nothing: time and memory by length of the preset's model",
-      ).conflicts(['data', 'steps', 'batch', 'microBatch']),
+      ).conflicts(['data', 'steps', 'batch', 'microBatch', 'trim']),
     )
     .addHelpText('after', notes);
   return command.action(async (options) => {

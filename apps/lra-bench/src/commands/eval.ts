@@ -20,11 +20,12 @@ import { spreadRows } from '../data/rows.js';
 import { hashOf, type Splits } from '../data/splits.js';
 import { Evaluator } from '../evaluation/evaluate.js';
 import { addEvaluations, type Evaluation } from '../evaluation/evaluations.js';
-import { fullPass, inParts } from '../evaluation/looks.js';
+import { fullPass } from '../evaluation/looks.js';
 import type { Host } from '../host.js';
 import { batchOf } from '../model/batches.js';
 import { classifier } from '../model/classifier.js';
 import { mechanismTitle } from '../model/mechanism.js';
+import { evenCut } from '../model/parts.js';
 import type { Configuration } from '../runs/configuration.js';
 import { lockFolder } from '../runs/lock.js';
 import { requireConfiguration, runFiles } from '../runs/run-folder.js';
@@ -138,7 +139,7 @@ async function evaluateRun(
   const rows = spreadRows(test, limit);
   // The rows that training tested, however many at a time.
   const tested = fullPass(rows.length, training.batch, training.lastBatch).flat();
-  const batches = inParts([tested], batch ?? microBatch);
+  const parts = evenCut(batch ?? microBatch, settings.tokens)(tested);
   const evaluations: Evaluation[] = [];
   for (const k of kept) {
     const model = classifier(
@@ -152,10 +153,10 @@ async function evaluateRun(
     try {
       const score = await evaluator.score(
         parameters,
-        lazily(batches, (indices) => batchOf(task, rows, indices, settings)),
+        lazily(parts, (part) => batchOf(task, rows, part, settings)),
         {
           signal: io.signal,
-          onBatch: (done) => bar.update(done, batches.length, `${task}, k ${k}`, true),
+          onBatch: (done) => bar.update(done, parts.length, `${task}, k ${k}`, true),
         },
       );
       evaluations.push({ k, ...score });

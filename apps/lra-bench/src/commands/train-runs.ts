@@ -33,6 +33,7 @@ export type TrainRunsOptions = BackendOptions & {
   readonly resume?: true;
   readonly saveEvery: number;
   readonly microBatch?: number;
+  readonly trim?: true;
   readonly feedForwardK?: number;
   readonly precision?: 'f32' | 'mixed';
 };
@@ -51,7 +52,7 @@ export async function trainRuns(
   host: Host,
   onFailure?: (run: PlannedRun, error: unknown) => void,
 ): Promise<readonly Finished[]> {
-  const { microBatch, feedForwardK, precision, out } = options;
+  const { microBatch, trim, feedForwardK, precision, out } = options;
   const read = new Map<TaskName, Splits>();
   const make = async (
     run: PlannedRun,
@@ -64,6 +65,7 @@ export async function trainRuns(
     read.set(run.task, splits);
     const configuration = configurationOf(run, preset, splits, {
       ...(microBatch !== undefined && { microBatch }),
+      ...(trim && { trim }),
       ...(feedForwardK !== undefined && { feedForwardK }),
       ...(precision !== undefined && { precision }),
     });

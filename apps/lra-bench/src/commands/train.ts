@@ -49,6 +49,7 @@ type TrainOptions = BackendOptions &
     feedForwardK?: number;
     seed: readonly number[];
     microBatch?: number;
+    trim?: true;
     zeroPixel?: 'masked' | 'shifted';
     out: string;
     resume?: true;
@@ -107,6 +108,7 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--warmup <N>', 'steps of the warm-up', wholeNumber)
     .option('--batch <N>', 'examples per step', wholeNumber)
     .option('--micro-batch <N>', 'examples at a time, to save memory (default: the batch)', wholeNumber)
+    .option('--trim', 'with --micro-batch: parts of documents of similar length, with little padding')
     .option('--learning-rate <X>', 'highest learning rate', positiveNumber)
     .option('--eval-every <N>', 'steps between validations', wholeNumber)
     .option('--tokens <N>', 'tokens of a document', wholeNumber)

@@ -24,8 +24,9 @@ type Inputs = { readonly parameters: ParameterTree; readonly documents: Document
 export class Evaluator {
   readonly #forward: ReturnType<typeof forwardOf>;
 
-  constructor(model: Layer<readonly [documents: Documents]>) {
-    this.#forward = forwardOf(model);
+  /** @param shapes of batches whose forward pass stays recorded */
+  constructor(model: Layer<readonly [documents: Documents]>, shapes = 4) {
+    this.#forward = forwardOf(model, shapes);
   }
 
   /** @throws TopKError NAN_FOUND for logits that are not finite; the signal's reason between batches */
@@ -73,11 +74,14 @@ export class Evaluator {
   }
 }
 
-function forwardOf(model: Layer<readonly [documents: Documents]>) {
-  return recordedStep((state: Record<string, never>, { parameters, documents }: Inputs) => ({
-    state,
-    outputs: { logits: model.apply(contextOf(parameters), documents) },
-  }));
+function forwardOf(model: Layer<readonly [documents: Documents]>, mostRecordings: number) {
+  return recordedStep(
+    (state: Record<string, never>, { parameters, documents }: Inputs) => ({
+      state,
+      outputs: { logits: model.apply(contextOf(parameters), documents) },
+    }),
+    { mostRecordings },
+  );
 }
 
 async function readAndDispose(logits: Tensor): Promise<ArrayLike<number>> {

@@ -1,17 +1,5 @@
 import { dataLoader } from '@topk-attention/nn';
 
-/** Batches cut into parts of at most `part` rows, to save memory: the same rows in the same order. */
-export function inParts(
-  batches: readonly (readonly number[])[],
-  part: number,
-): readonly (readonly number[])[] {
-  return batches.flatMap((batch) =>
-    Array.from({ length: Math.ceil(batch.length / part) }, (_, at) =>
-      batch.slice(at * part, (at + 1) * part),
-    ),
-  );
-}
-
 /** Indices of all rows in batches, in order. The last one may be short; `dropped` leaves it out. */
 export function fullPass(
   rows: number,

@@ -2,6 +2,7 @@ import { type Backend, tensor } from '@topk-attention/core';
 import type { Rows } from '../data/rows.js';
 import type { TaskName } from '../tasks/task.js';
 import type { Documents } from './classifier.js';
+import type { Part } from './parts.js';
 import type { ModelSettings } from './settings.js';
 
 /** A batch as plain arrays: documents one after the other, first documents of all examples before the second ones. */
@@ -19,10 +20,10 @@ export interface Batch {
 export function batchOf(
   task: TaskName,
   rows: Rows,
-  indices: readonly number[],
+  { indices, tokens }: Part,
   settings: ModelSettings,
 ): Batch {
-  const { tokens, zeroPixel } = settings;
+  const { zeroPixel } = settings;
   const { parts } = rows;
   const count = indices.length * parts;
   const ids = new Int32Array(count * tokens);
@@ -32,7 +33,7 @@ export function batchOf(
   const shift = task === 'listops' || zeroPixel === 'masked' ? 0 : 1;
   for (let part = 0; part < parts; part++) {
     for (const [at, row] of indices.entries()) {
-      const document = rows.document(row, part).subarray(0, tokens);
+      const document = rows.document(row, part).subarray(0, settings.tokens);
       const slot = part * indices.length + at;
       const own = ids.subarray(slot * tokens, (slot + 1) * tokens);
       if (places === undefined) {
@@ -53,12 +54,22 @@ export function batchOf(
   };
 }
 
-/** Pixels that are not black, then the black ones, and where each stood. Returns the number of the former. */
+/** Tokens of a document that count. */
+export function visibleTokens(document: Uint8Array, { tokens, zeroPixel }: ModelSettings): number {
+  if (zeroPixel !== 'masked') return Math.min(document.length, tokens);
+  return document.reduce((count, level) => count + (level === 0 ? 0 : 1), 0);
+}
+
+/**
+ * Pixels that are not black, then the black ones, and where each stood. Returns the number of the former; of the latter,
+ * those that do not fit are left out.
+ */
 function visibleFirst(pixels: Uint8Array, ids: Int32Array, places: Int32Array): number {
   let visible = 0;
   let hidden = pixels.length - 1;
   for (const [place, level] of pixels.entries()) {
     const to = level === 0 ? hidden-- : visible++;
+    if (to >= ids.length) continue;
     ids[to] = level;
     places[to] = place;
   }

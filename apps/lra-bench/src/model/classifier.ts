@@ -88,7 +88,9 @@ export function classifier(
       x = concat([add(fill(x.backend, 0, [count, 1, width], x.dtype), vector), x], 1);
     }
     const lengths = hasClass ? add(documents.lengths, 1) : documents.lengths;
-    const rows = positionRows(context, settings, hasClass ? length + 1 : length, x);
+    // Moved tokens stood anywhere in the document.
+    const span = places === undefined ? length : settings.tokens;
+    const rows = positionRows(context, settings, hasClass ? span + 1 : span, x);
     if (places === undefined) x = add(x, rows);
     else {
       // The class token stands first, the others one further.

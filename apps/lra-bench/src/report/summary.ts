@@ -36,9 +36,9 @@ export function groupsOf({ runs }: Section): readonly Group[] {
 
 /**
  * What tells a run from others of its section and seed: the mechanism, features and landmarks that are not the usual ones,
- * ` ff 32` for a top-k feed-forward layer, ` mixed` for mixed precision.
+ * ` ff 32` for a top-k feed-forward layer, ` mixed` for mixed precision, `, trimmed` for batches without all their padding.
  */
-export function variantTitle({ mechanism, feedForwardK, precision }: Configuration): string {
+export function variantTitle({ mechanism, feedForwardK, precision, trimmed }: Configuration): string {
   const { features = usual.features, landmarks = usual.landmarks } = mechanism;
   return [
     mechanismTitle(mechanism),
@@ -46,6 +46,7 @@ export function variantTitle({ mechanism, feedForwardK, precision }: Configurati
     landmarks === usual.landmarks ? '' : `, ${landmarks} landmarks`,
     feedForwardK === undefined ? '' : ` ff ${feedForwardK}`,
     precision === undefined ? '' : ` ${precision}`,
+    trimmed === true ? ', trimmed' : '',
   ].join('');
 }
 

@@ -21,6 +21,8 @@ export interface Configuration {
   readonly training: TrainingSettings;
   /** Examples whose gradients are computed at a time; their sum is the batch's. */
   readonly microBatch: number;
+  /** Parts of documents of similar length, without the padding that they do not need. Absent: padded to all tokens. */
+  readonly trimmed?: true;
   readonly data: DataFacts;
 }
 
@@ -49,10 +51,12 @@ export function shortHash(value: object): string {
 }
 
 /** The folder of a run among others: readable, and different for different runs of one sweep. */
-export function runName({ task, preset, mechanism, feedForwardK, precision, seed }: Configuration): string {
+export function runName(configuration: Configuration): string {
+  const { task, preset, mechanism, feedForwardK, precision, trimmed, seed } = configuration;
   const units = feedForwardK === undefined ? '' : `-ff-${feedForwardK}`;
   const halves = precision === undefined ? '' : `-${precision}`;
-  return `${task}-${preset}-${mechanismSuffix(mechanism)}${units}${halves}-seed-${seed}`;
+  const cut = trimmed === true ? '-trimmed' : '';
+  return `${task}-${preset}-${mechanismSuffix(mechanism)}${units}${halves}${cut}-seed-${seed}`;
 }
 
 /** A mechanism in the name of a folder: `top-k-128`, `performer-redraw-1000`. */

@@ -170,8 +170,10 @@ export function configurationOf(
     microBatch = preset.training.batch,
     feedForwardK,
     precision,
+    trim,
   }: {
     readonly microBatch?: number;
+    readonly trim?: true;
     readonly feedForwardK?: number;
     readonly precision?: 'f32' | 'mixed';
   } = {},
@@ -191,6 +193,7 @@ export function configurationOf(
     model: preset.model,
     training: preset.training,
     microBatch,
+    ...(trim && { trimmed: trim }),
     data: dataFacts(splits),
   };
 }

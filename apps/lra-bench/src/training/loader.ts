@@ -1,41 +1,42 @@
 import { type DataLoader, dataLoader, type LoaderState } from '@topk-attention/nn';
-import { inParts } from '../evaluation/looks.js';
+import type { Cut, Part } from '../model/parts.js';
 
 /**
  * Shuffled batches of rows without end, each handed out in parts. Which rows a step sees does not depend on the parts: runs
- * that fit the memory in different ways still learn from the same examples in the same order.
+ * that fit the memory in different ways still learn from the same examples.
  *
- * @param make what to make of the indices of a part
+ * @param parts of each batch
+ * @param make what to make of a part
  */
-export function loaderInParts<Part>(
+export function loaderInParts<Made>(
   rows: number,
-  { batch, part, seed }: { readonly batch: number; readonly part: number; readonly seed: number },
-  make: (indices: readonly number[]) => Part,
-): DataLoader<Part> {
+  { batch, parts, seed }: { readonly batch: number; readonly parts: number; readonly seed: number },
+  cut: Cut,
+  make: (part: Part) => Made,
+): DataLoader<Made> {
   const whole = dataLoader(
     { length: rows, get: (index: number) => index },
     {
       batchSize: batch,
-      collate: (indices) => inParts([indices], part).map((own) => ({ made: make(own), size: own.length })),
+      collate: (indices) => cut(indices).map((part) => ({ made: make(part), size: part.indices.length })),
       shuffle: true,
       seed,
       dropLast: true,
     },
   );
-  const parts = Math.ceil(batch / part);
   return {
     batchesPerEpoch: whole.batchesPerEpoch * parts,
-    order: (epoch) => inParts(whole.order(epoch), part),
+    order: (epoch) => whole.order(epoch).flatMap((one) => cut(one).map(({ indices }) => indices)),
     // States count parts.
     async *batches(from: LoaderState = { epoch: 0, batch: 0 }) {
       let skipped = from.batch % parts;
       const begin = { epoch: from.epoch, batch: Math.floor(from.batch / parts) };
       const batches = whole.batches(begin);
       while (true) {
-        const { batch: cut, state } = (await batches.next()).value;
-        for (const [at, { made, size }] of cut.entries()) {
+        const { batch: made, state } = (await batches.next()).value;
+        for (const [at, { made: own, size }] of made.entries()) {
           if (skipped-- > 0) continue;
-          yield { batch: made, size, state: { ...state, batch: (state.batch - 1) * parts + at + 1 } };
+          yield { batch: own, size, state: { ...state, batch: (state.batch - 1) * parts + at + 1 } };
         }
       }
     },

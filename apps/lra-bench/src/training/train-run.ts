@@ -13,12 +13,14 @@ import {
   train,
   trainableExcept,
 } from '@topk-attention/nn';
+import type { Rows } from '../data/rows.js';
 import type { Splits } from '../data/splits.js';
 import { writeBytes } from '../data/write.js';
 import { Evaluator, type Score } from '../evaluation/evaluate.js';
-import { fullPass, inParts, streamed } from '../evaluation/looks.js';
+import { fullPass, streamed } from '../evaluation/looks.js';
 import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier } from '../model/classifier.js';
+import { type Cut, evenCut, type Part } from '../model/parts.js';
 import { type Configuration, comparedHash } from '../runs/configuration.js';
 import { openMetrics } from '../runs/metrics.js';
 import {
@@ -35,6 +37,7 @@ import { workInFolder } from '../runs/work-in-folder.js';
 import { loaderInParts } from './loader.js';
 import { type Inputs, trainingLoss } from './loss.js';
 import { optimizerOf, scheduleOf } from './optimization.js';
+import { trimmedCut, trimmedLengths } from './trimmed-cut.js';
 
 export interface TrainRunOptions extends RunOptions {
   readonly folder: string;
@@ -67,10 +70,12 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
   const from = (await store.list()).at(-1) ?? 0;
   addSession(folder, { ...session, from });
   const journal = openMetrics(folder, comparedHash(configuration));
-  const evaluator = new Evaluator(model);
+  const cutOf = cutsOf(configuration, splits);
+  const parts = training.batch / microBatch;
+  // One for each part of a trimmed batch; a whole one is as long as its last part.
+  const evaluator = new Evaluator(model, Math.max(4, parts));
   const parameters = initialize(backend, model, seed);
-  const batch = (rows: Splits['train'], indices: readonly number[]): Batch =>
-    batchOf(task, rows, indices, settings);
+  const batch = (rows: Rows, part: Part): Batch => batchOf(task, rows, part, settings);
   const stepTimes: number[] = [];
   // A process may make several runs.
   backend.resetPeak();
@@ -91,7 +96,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
           );
     const { loss, accuracy } = await evaluator.score(
       of,
-      lazily(inParts(batches, microBatch), (indices) => batch(rows, indices)),
+      lazily(batches.flatMap(cutOf(rows)), (part) => batch(rows, part)),
       {
         ...(signal && { signal }),
       },
@@ -108,8 +113,11 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       parameters,
       trainable: trainableExcept(model),
       redraw: model,
-      data: loaderInParts(splits.train.length, { batch: training.batch, part: microBatch, seed }, (indices) =>
-        batch(splits.train, indices),
+      data: loaderInParts(
+        splits.train.length,
+        { batch: training.batch, parts, seed },
+        cutOf(splits.train),
+        (part) => batch(splits.train, part),
       ),
       tensorsOf: (one) => ({
         documents: documentsOf(backend, one),
@@ -119,7 +127,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       optimizer: optimizerOf(training),
       schedule: scheduleOf(training),
       maxSteps: training.steps,
-      gradientAccumulationSteps: training.batch / microBatch,
+      gradientAccumulationSteps: parts,
       ...(training.clipNorm > 0 && { maxGradNorm: training.clipNorm }),
       recorded: true,
       precision: configuration.precision ?? 'f32',
@@ -148,7 +156,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     disposeParameters(state.tensors);
     const best = await loadCheckpoint(store, bestStep, backend);
     disposeParameters(best.optimizer.tensors);
-    const test = await testScore(options, evaluator, best.parameters);
+    const test = await testScore(options, evaluator, cutOf(splits.test), best.parameters);
     writeBytes(join(folder, runFiles.best), [encodeSafetensors(await stateDict(best.parameters))]);
     disposeParameters(best.parameters);
     const result: RunResult = {
@@ -174,24 +182,32 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
 async function testScore(
   { configuration, splits, signal, onProgress }: TrainRunOptions,
   evaluator: Evaluator,
+  cut: Cut,
   parameters: ParameterTree,
 ): Promise<Score> {
-  const { task, model, training, microBatch } = configuration;
-  const batches = inParts(fullPass(splits.test.length, training.batch, training.lastBatch), microBatch);
+  const { task, model, training } = configuration;
+  const parts = fullPass(splits.test.length, training.batch, training.lastBatch).flatMap(cut);
   return evaluator.score(
     parameters,
-    lazily(batches, (indices) => batchOf(task, splits.test, indices, model)),
+    lazily(parts, (part) => batchOf(task, splits.test, part, model)),
     {
       ...(signal && { signal }),
-      onBatch: (done) => onProgress?.(done, batches.length, 'testing'),
+      onBatch: (done) => onProgress?.(done, parts.length, 'testing'),
     },
   );
 }
 
+/** How batches of some rows are cut. */
+function cutsOf(
+  { model, training: { batch }, microBatch, trimmed }: Configuration,
+  { train: rows }: Splits,
+): (rows: Rows) => Cut {
+  if (trimmed !== true) return () => evenCut(microBatch, model.tokens);
+  const lengths = trimmedLengths(rows, model, batch, microBatch);
+  return (own) => trimmedCut(own, model, lengths);
+}
+
 /** Batches made when their turn comes. */
-export function* lazily<T>(
-  batches: readonly (readonly number[])[],
-  make: (indices: readonly number[]) => T,
-): Generator<T> {
-  for (const indices of batches) yield make(indices);
+export function* lazily<T>(parts: readonly Part[], make: (part: Part) => T): Generator<T> {
+  for (const part of parts) yield make(part);
 }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { fullPass, inParts, streamed } from '../../src/evaluation/looks.js';
+import { fullPass, streamed } from '../../src/evaluation/looks.js';
 import { errorOf, lra, temporaryFolder } from '../support/command-line.js';
 import { fewRows, tiny } from '../support/small-run.js';
 
@@ -104,11 +104,6 @@ test('one pass, with or without the last batch', () => {
     [2, 3],
   ]);
   expect(fullPass(3, 8, 'dropped')).toEqual([[0, 1, 2]]);
-});
-
-test('a part has at most so many rows, and no row is lost', () => {
-  expect(inParts([[0, 1, 2, 3], [4]], 3)).toEqual([[0, 1, 2], [3], [4]]);
-  expect(inParts([[5, 6]], 8)).toEqual([[5, 6]]);
 });
 
 test('a stream goes on where the last look ended, and over all rows before any comes again', () => {

@@ -40,12 +40,8 @@ async function logitsOf(
   const parameters = Object.fromEntries(
     Object.entries(initialize(backend, model, 5)).map(([name, one]) => [name, cast(one, dtype)]),
   );
-  const batch = batchOf(
-    task,
-    rows,
-    Array.from({ length: rows.length }, (_, at) => at),
-    settings,
-  );
+  const indices = Array.from({ length: rows.length }, (_, at) => at);
+  const batch = batchOf(task, rows, { indices, tokens: settings.tokens }, settings);
   const logits = model.apply(contextOf(parameters), documentsOf(backend, batch));
   return Array.from(await cast(logits, 'f32').data());
 }

@@ -127,6 +127,30 @@ test('a smaller part of the batch at a time learns nearly the same', async () =>
   ).toBeLessThan(0.3);
 });
 
+test('trimmed parts: a run of its own, shorter where texts are, and resumed it ends with the same bits', async () => {
+  const texts = join(folder, 'texts');
+  mkdirSync(texts);
+  const line = (_: unknown, row: number): string =>
+    JSON.stringify({ text: 'so so '.repeat(1 + ((7 * row) % 20)), label: row % 2 });
+  for (const split of ['train', 'test'])
+    writeFileSync(join(texts, `${split}.jsonl`), Array.from({ length: 8 }, line).join('\n'));
+  const own = ['--task', 'text', '--data', texts, '--tokens', '128', '--micro-batch', '2', '--steps', '12'];
+  const trimmed = (out: string, ...more: readonly string[]): readonly string[] =>
+    lastOfEach(train(out, ...own, '--eval-every', '12', ...more));
+  const { stdout } = await lra(trimmed('trimmed', '--trim', '--json'));
+  const [run] = JSON.parse(stdout).runs;
+  expect(run.folder).toBe(join(folder, 'trimmed/text-small-clean-exact-trimmed-seed-1'));
+  expect(readConfiguration(run.folder)).toMatchObject({ microBatch: 2, trimmed: true });
+  const controller = new AbortController();
+  const stopped = join(folder, 'trimmed-stopped/text-small-clean-exact-trimmed-seed-1');
+  const running = lra(trimmed('trimmed-stopped', '--trim'), controller.signal);
+  while (!existsSync(join(stopped, 'metrics.jsonl'))) await new Promise((done) => setTimeout(done, 5));
+  controller.abort();
+  expect((await running).code).toBe(130);
+  expect((await lra(trimmed('trimmed-stopped', '--trim', '--resume'))).code).toBe(0);
+  expect(learned(stopped)).toEqual(learned(run.folder));
+});
+
 test('redrawn features: a run of its own, and resumed it ends with the same bits', async () => {
   const more = ['--mechanism', 'performer', '--features', '8', '--redraw', '5'];
   const { stdout } = await lra(train('redrawn', ...more, '--json'));
