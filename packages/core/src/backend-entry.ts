@@ -17,6 +17,7 @@ export {
   describeSelection,
   type Selection,
 } from './contract/choices.js';
+export type * from './contract/count-below.js';
 export type * from './contract/cross-entropy.js';
 export {
   type DropoutInputs,

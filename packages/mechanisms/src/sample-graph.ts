@@ -4,8 +4,6 @@ import {
   cast,
   concat,
   exp,
-  fill,
-  gatherRows,
   log,
   lt,
   max,
@@ -69,7 +67,6 @@ function sampled({ query, key }: EdgeRates, draws: Draws, most: number): Tensor 
       running: reshape(runningSums(transpose(reshape(key, [groups, keys, columns]), [0, 2, 1])), [
         groups,
         columns * keys,
-        1,
       ]),
       keys,
     };
@@ -85,7 +82,7 @@ function sampled({ query, key }: EdgeRates, draws: Draws, most: number): Tensor 
 interface Members {
   /** Sums over the keys [B, heads, 1, C]. */
   readonly totals: Tensor;
-  /** [B heads, C Lk, 1]: running memberships, column by column. */
+  /** [B heads, C Lk]: running memberships, column by column. */
   readonly running: Tensor;
   readonly keys: number;
 }
@@ -108,17 +105,19 @@ function drawnOf(
 
   // The column of each slot: how many running shares, the last one apart, lie below a uniform part of the rate.
   const column = scope(() => {
-    const parts = scope(() => mul(noise(1, slots), rate));
-    const first = fill(backend, 0, [batch, heads, queries, slots], 'i32');
-    return countBelow((at) => takeAlong(shares, at), parts, first, columns - 1);
+    const rows = batch * heads * queries;
+    const parts = scope(() => reshape(mul(noise(1, slots), rate), [rows, slots]));
+    return countBelow(reshape(shares, [rows, columns]), parts, columns - 1);
   });
 
   const flat = [batch * heads, queries * slots] as const;
   const start = reshape(mul(column, keys), flat);
-  const look = (at: Tensor): Tensor => scope(() => reshape(gatherRows(running, at), flat));
   const chosen = scope(() => {
-    const target = scope(() => mul(reshape(noise(2, slots), flat), look(add(start, keys - 1))));
-    return reshape(countBelow(look, target, start, keys - 1), [batch, heads, queries, slots]);
+    const target = scope(() => {
+      const totals = takeAlong(running, add(start, keys - 1));
+      return mul(reshape(noise(2, slots), flat), totals);
+    });
+    return reshape(countBelow(running, target, keys - 1, start), [batch, heads, queries, slots]);
   });
   return where(lt(reshape(arange(backend, slots), [1, 1, 1, slots]), drawn), chosen, -1);
 }

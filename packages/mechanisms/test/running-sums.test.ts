@@ -1,4 +1,4 @@
-import { type Tensor, takeAlong, tensor } from '@topk-attention/core';
+import { tensor, zeros } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { describe, expect, test } from 'vitest';
 import { countBelow } from '../src/count-below.js';
@@ -54,17 +54,32 @@ describe('how many entries lie below a target', () => {
       at % 3 === 0 ? Math.round(4 * next()) / 4 : 1.2 * next(),
     );
     const table = tensor(backend, Float64Array.from(entries.flat()), [rows, width]);
-    const made = countBelow(
-      (at: Tensor) => takeAlong(table, at),
+    const [asked, places] = [
       tensor(backend, wanted, [rows, targets]),
       tensor(backend, new Int32Array(rows * targets).fill(first), [rows, targets]),
-      count,
-    );
+    ];
+    const made = countBelow(table, asked, count, places);
     const expected = Array.from(wanted, (target, at) => {
       const own = (entries[Math.floor(at / targets)] as number[]).slice(first, first + count);
       return own.filter((entry) => entry < target).length;
     });
     expect(made.dtype).toBe('i32');
     expect(Array.from(await made.data())).toEqual(expected);
+    // Without places, from the first entry on.
+    const cut = tensor(backend, Float64Array.from(entries.flatMap((row) => row.slice(first))), [
+      rows,
+      width - first,
+    ]);
+    expect(Array.from(await countBelow(cut, asked, count).data())).toEqual(expected);
+  });
+
+  test.each([
+    [2, 0],
+    [0, 3],
+  ])('of %i rows of %i targets', async (rows, targets) => {
+    const [table, asked] = [zeros(backend, [rows, 4]), zeros(backend, [rows, targets])];
+    const made = countBelow(table, asked, 4, zeros(backend, [rows, targets], 'i32'));
+    expect(made).toMatchObject({ shape: [rows, targets], dtype: 'i32' });
+    expect(await made.data()).toHaveLength(0);
   });
 });

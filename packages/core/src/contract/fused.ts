@@ -6,6 +6,7 @@ import type {
   AttentionOutputs,
   AttentionRequest,
 } from './attention.js';
+import type { CountBelowInputs, CountBelowOutputs, CountBelowRequest } from './count-below.js';
 import type {
   CrossEntropyBackwardInputs,
   CrossEntropyGradients,
@@ -200,6 +201,8 @@ export interface FusedOperations<T> {
   /** Entmax of rows, which the package mechanisms declares. */
   readonly entmax15?: FusedOperation<EntmaxRequest, EntmaxInputs<T>, EntmaxOutputs<T>>;
   readonly entmax15Gradient?: FusedOperation<EntmaxRequest, EntmaxGradientInputs<T>, EntmaxGradients<T>>;
+  /** Places of numbers among ascending ones, which the package mechanisms declares. */
+  readonly countBelow?: FusedOperation<CountBelowRequest, CountBelowInputs<T>, CountBelowOutputs<T>>;
   /** An optimiser's update of several parameters whose second averages are kept by row and by column. */
   readonly adafactor?: FusedOperation<AdafactorRequest, AdafactorInputs<T>, AdafactorOutputs<T>>;
   readonly [operation: string]: AnyFusedOperation | undefined;
