@@ -6,6 +6,7 @@ import { fusedGraphAttention, fusedGraphBackward } from './graph-attention/fused
 import { fusedLinearAttention } from './linear-attention/fused-linear-attention.js';
 import { fusedLinearBackward } from './linear-attention/fused-linear-backward.js';
 import { adafactorUpdates } from './primitives/adafactor.js';
+import { countsBelow } from './primitives/count-below.js';
 import { crossEntropies, crossEntropyGradients } from './primitives/cross-entropy.js';
 import { elementDropout } from './primitives/dropout.js';
 import { elementwiseLists } from './primitives/elementwise-list.js';
@@ -93,6 +94,7 @@ export function fusedOperations(
     crossEntropyGradient: guarded(crossEntropyGradients(stream, facts, tracked)),
     entmax15: guarded(entmaxes(stream, facts, tracked)),
     entmax15Gradient: guarded(entmaxGradients(stream, facts, tracked)),
+    countBelow: guarded(countsBelow(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),
   };
 }

@@ -3,6 +3,8 @@ import { createReferenceBackend, type ReferenceTensor } from '@topk-attention/co
 import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { describe, expect } from 'vitest';
+import { limitsOf } from '../../src/limits.js';
+import { countsBelow } from '../../src/primitives/count-below.js';
 import { recordBinary, recordCast, recordWhere } from '../../src/primitives/elementwise.js';
 import { recordFill } from '../../src/primitives/fill.js';
 import { recordConcat, recordSlice, recordTranspose } from '../../src/primitives/layout.js';
@@ -11,7 +13,9 @@ import { recordScatterAddRows } from '../../src/primitives/scatter-add-rows.js';
 import type { Launch } from '../../src/runtime/kernel.js';
 import type { Stream } from '../../src/runtime/stream.js';
 import type { View } from '../../src/runtime/view.js';
+import { Storage, WebGpuTensor } from '../../src/tensor.js';
 import { Harness } from '../support/primitives-harness.js';
+import { PLAIN } from '../support/recording.js';
 
 const software = softwareGpuAvailability();
 const BINDING_BYTES = 2048;
@@ -170,6 +174,42 @@ describe('tensors larger than a binding', () => {
       harness.stream.device.destroy();
     });
   }
+
+  optional('searches of rows one by one, and two at a time', software, async () => {
+    const harness = await Harness.create();
+    const tensorOf = ({ span, shape, dtype }: View): WebGpuTensor =>
+      new WebGpuTensor(new Storage(span, span.size), shape, dtype);
+    const facts = { ...PLAIN, bindingBytes: BINDING_BYTES };
+    const operation = countsBelow(narrow(harness.stream), facts, (shape, dtype) =>
+      tensorOf(harness.empty(shape, dtype)),
+    );
+    for (const [entries, targets] of [
+      [300, 70],
+      [70, 300],
+      [200, 199],
+    ] as const) {
+      const [rows, count] = [5, 60];
+      const table = Array.from({ length: rows * entries }, (_, at) => Math.floor((at % entries) / 3));
+      const wanted = values([rows, targets]);
+      const first = wanted.map((value, at) => (value + 20 + at) % (entries - count));
+      const request = { rows, entries, targets, count, hasFirst: true };
+      const prepared = operation.prepare(request, limitsOf(facts));
+      if ('refusals' in prepared) throw new Error(prepared.refusals.join('; '));
+      const inputs = {
+        table: tensorOf(harness.upload(table, [rows, entries]).view),
+        targets: tensorOf(harness.upload(wanted, [rows, targets]).view),
+        first: tensorOf(harness.upload(first, [rows, targets], 'i32').view),
+      };
+      const { below } = prepared.run(inputs, 1);
+      const expected = wanted.map((target, at) => {
+        const start = Math.floor(at / targets) * entries + (first[at] as number);
+        return table.slice(start, start + count).filter((one) => one < target).length;
+      });
+      expect(await harness.read(below)).toEqual(expected);
+      expect(new Set(expected).size).toBeGreaterThan(9);
+    }
+    harness.close();
+  });
 
   optional('what cannot be split says so with the numbers', software, async () => {
     const harness = await Harness.create();

@@ -1,8 +1,9 @@
-import { elementwiseProgram, type Shape, terms } from '@topk-attention/core';
+import { type DType, elementwiseProgram, type Shape, terms } from '@topk-attention/core';
 import type { FusedOperation, LinearRequest, NormRequest } from '@topk-attention/core/backend';
 import { expect, test } from 'vitest';
 import { limitsOf } from '../../src/limits.js';
 import { MOST_COLUMNS } from '../../src/primitives/column-sums.js';
+import { countsBelow } from '../../src/primitives/count-below.js';
 import { crossEntropies } from '../../src/primitives/cross-entropy.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
 import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
@@ -144,6 +145,12 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
     const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
     const inputs = { weights: tensor([8, 9000]), dWeights: tensor([8, 9000]) };
     runWith(entmaxGradients(stream, PLAIN, tensor), { shape: [8, 9000] }, inputs);
+  }),
+  'count-below': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape, dtype?: DType): WebGpuTensor => tensorOf(view(shape, dtype));
+    const inputs = { table: tensor([8, 512]), targets: tensor([8, 64]), first: tensor([8, 64], 'i32') };
+    const request = { rows: 8, entries: 512, targets: 64, count: 128, hasFirst: true };
+    runWith(countsBelow(stream, PLAIN, tensor), request, inputs);
   }),
   'sum-squares-parts': new Map([...squares].filter(([key]) => key.startsWith('sum-squares parts'))),
   'sum-squares-join': squares,
