@@ -54,7 +54,7 @@ function halved({ table, targets, first }: CountBelowInputs<Tensor>, count: numb
     let at = add(begin, (steps[0] as number) - 1);
     for (const [index, step] of steps.entries()) {
       const next = scope(() => {
-        const isBelow = lt(takeAlong(table, at), targets);
+        const isBelow = scope(() => lt(takeAlong(table, at), targets));
         const following = steps[index + 1];
         // The last look is at the only entry that is left.
         if (following === undefined) return add(at, cast(isBelow, 'i32'));
