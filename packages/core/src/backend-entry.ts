@@ -40,6 +40,7 @@ export {
 export type * from './contract/feed-forward.js';
 export type * from './contract/fused.js';
 export type * from './contract/graph-attention.js';
+export type * from './contract/graph-product.js';
 export type * from './contract/limits.js';
 export type * from './contract/linear.js';
 export type * from './contract/linear-attention.js';

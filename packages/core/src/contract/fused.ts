@@ -42,6 +42,7 @@ import type {
   GraphAttentionOutputs,
   GraphAttentionRequest,
 } from './graph-attention.js';
+import type { GraphProductInputs, GraphProductOutputs, GraphProductRequest } from './graph-product.js';
 import type { DeviceLimits } from './limits.js';
 import type {
   LinearGradientInputs,
@@ -203,6 +204,13 @@ export interface FusedOperations<T> {
   readonly entmax15Gradient?: FusedOperation<EntmaxRequest, EntmaxGradientInputs<T>, EntmaxGradients<T>>;
   /** Places of numbers among ascending ones, which the package mechanisms declares. */
   readonly countBelow?: FusedOperation<CountBelowRequest, CountBelowInputs<T>, CountBelowOutputs<T>>;
+  /** Weighted sums of the rows that a graph lists, which the package mechanisms declares, and those of the transpose. */
+  readonly graphProduct?: FusedOperation<GraphProductRequest, GraphProductInputs<T>, GraphProductOutputs<T>>;
+  readonly graphProductTransposed?: FusedOperation<
+    GraphProductRequest,
+    GraphProductInputs<T>,
+    GraphProductOutputs<T>
+  >;
   /** An optimiser's update of several parameters whose second averages are kept by row and by column. */
   readonly adafactor?: FusedOperation<AdafactorRequest, AdafactorInputs<T>, AdafactorOutputs<T>>;
   readonly [operation: string]: AnyFusedOperation | undefined;
