@@ -12,6 +12,7 @@ import { elementDropout } from './primitives/dropout.js';
 import { elementwiseLists } from './primitives/elementwise-list.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
 import { entmaxes, entmaxGradients } from './primitives/entmax.js';
+import { graphProducts, transposedGraphProducts } from './primitives/graph-product.js';
 import { linearLayers } from './primitives/linear.js';
 import { linearGradients } from './primitives/linear-gradient.js';
 import { normGradients, norms } from './primitives/norm.js';
@@ -95,6 +96,8 @@ export function fusedOperations(
     entmax15: guarded(entmaxes(stream, facts, tracked)),
     entmax15Gradient: guarded(entmaxGradients(stream, facts, tracked)),
     countBelow: guarded(countsBelow(stream, facts, tracked)),
+    graphProduct: guarded(graphProducts(stream, facts, tracked)),
+    graphProductTransposed: guarded(transposedGraphProducts(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),
   };
 }

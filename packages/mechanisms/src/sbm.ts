@@ -60,9 +60,9 @@ const kinds: OptionKinds<SbmOptions> = {
  * memberships are learned. Memberships are sigmoid(mlp(x) C^T) of queries and keys, blocks the softmax over all entries of
  * C C^T; the expected number of edges of a pair is their product. Only listed pairs are computed. Each edge passes the
  * gradient of its weight on to its expected number, clipped to [-1, 1]; the density is an additional loss: collect it with
- * `withLosses`. Slots are drawn, and in the backward pass memberships of listed keys gathered, for some queries at a
- * time: at most 2^24 numbers over all examples and heads, 2^27 on large devices with WebGPU, fewer with a run's
- * `budgetBytes`. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
+ * `withLosses`. Slots are drawn for some queries at a time: at most 2^24 numbers over all examples and heads, 2^27 on large
+ * devices with WebGPU, fewer with a run's `budgetBytes`. So are memberships of listed keys gathered in the backward pass,
+ * but on WebGPU, where they are added as they are read. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
  * `mlp.<i>.weight`, `mlp.<i>.bias`, shared by heads, queries and keys.
  *
  * @throws TopKError INVALID_OPTION, also for training without seeds.

@@ -23,7 +23,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
     }
     // Dropped entries are the last ones.
     if (row >= params.rows) { return; }
-    sum += update_at(params.updates_base + entry.y * params.width + unit);
+    sum += update_at(entry.y, unit);
   }
   let goes_on = end < params.entries && entries[min(end, params.entries - 1u)].x == row;
   if (begun_before) {

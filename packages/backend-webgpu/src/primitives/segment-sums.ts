@@ -1,7 +1,7 @@
 import type { Binding } from '../runtime/binding.js';
 import type { Span } from '../runtime/kernel.js';
 import type { Stream } from '../runtime/stream.js';
-import { defineKernel, read, readFrom, write, writeTo } from '../wgsl/define-kernel.js';
+import { defineKernel, optional, read, readFrom, write, writeTo } from '../wgsl/define-kernel.js';
 import { halfOf } from '../wgsl/numbers.js';
 import { text as blocksText } from './segment-sums-blocks.wgsl.js';
 import { text as rowsText } from './segment-sums-rows.wgsl.js';
@@ -30,7 +30,16 @@ function outType({ element, vec }: SegmentParameters): string {
   return sumType({ element, vec });
 }
 
-/** `update_at(unit)`, where units are vectors or elements. */
+/** `update_at(position, unit)`, where units are vectors or elements. */
+function updateText(parameters: SegmentParameters, isWeighted: boolean): string {
+  const row = isWeighted ? 'position / params.per_row' : 'position';
+  const weight = isWeighted ? 'weights[params.weights_base + position] * ' : '';
+  return `fn update_at(position: u32, unit: u32) -> Sum {
+  let at = params.updates_base + ${row} * params.width + unit;
+  return ${weight}${loadUpdate(parameters)};
+}`;
+}
+
 function loadUpdate({ element, vec }: SegmentParameters): string {
   if (element !== 'f16') return 'updates[at]';
   return vec
@@ -57,19 +66,20 @@ fn put(at: u32, sum: Sum) { ${storeSum(parameters)} }`;
  * entries, in order. A segment inside the block is a result; the block's part of a segment that begins before it or
  * ends after it is the block's head or tail.
  */
-const blocksKernel = (parameters: SegmentParameters) =>
+const blocksKernel = (parameters: SegmentParameters, isWeighted: boolean) =>
   defineKernel({
-    key: `segment-sums blocks ${nameOf(parameters)}`,
-    uniforms: { rows: 'u32', entries: 'u32', width: 'u32', block: 'u32' },
+    key: `segment-sums blocks ${nameOf(parameters)}${isWeighted ? ' weighted' : ''}`,
+    uniforms: { rows: 'u32', entries: 'u32', width: 'u32', block: 'u32', per_row: 'u32' },
     buffers: {
       entries: read('vec2u'),
+      weights: optional(isWeighted, readFrom('f32')),
       updates: readFrom(updatesType(parameters)),
       out: writeTo(outType(parameters)),
       parts: write(sumType(parameters)),
     },
     workgroup: 64,
     source: () => `${sumText(parameters)}
-fn update_at(at: u32) -> Sum { return ${loadUpdate(parameters)}; }
+${updateText(parameters, isWeighted)}
 ${blocksText}`,
   });
 
@@ -111,9 +121,33 @@ export interface SegmentSizes {
   readonly width: number;
 }
 
+/** Updates that several positions share, each times a weight of its own. */
+export interface SharedUpdates {
+  /** f32, one per position. */
+  readonly weights: Binding;
+  /** Neighbouring positions that share an update. */
+  readonly perRow: number;
+}
+
+/** Entries of a block: long enough to leave few parts, short enough to give many blocks. */
+function blockOf(entries: number): number {
+  return entries < 2 ** 17 ? 32 : 256;
+}
+
+/** Scratch of the sums, by tensor. */
+export function segmentBytes({ rows, entries, width }: SegmentSizes): {
+  readonly parts: number;
+  readonly begins: number;
+} {
+  return { parts: 8 * Math.ceil(entries / blockOf(entries)) * width, begins: 4 * (rows + 1) };
+}
+
 /**
  * out[row] = sum of the updates whose (row, position) are entries, sorted; zeros where there are none. For f16 not in
  * fours, `out` must have been cleared.
+ *
+ * @param shared makes the update of a position updates[position / perRow] times its weight, for f32. Default: each position
+ * has an update.
  */
 export function recordSegmentSums(
   stream: Stream,
@@ -122,24 +156,25 @@ export function recordSegmentSums(
   out: Binding,
   sizes: SegmentSizes,
   element: SummedElement,
+  shared?: SharedUpdates,
 ): void {
   const { rows, width } = sizes;
   const vec = [width, updates.base, out.base].every((each) => each % 4 === 0);
   const step = vec ? 4 : 1;
-  // Long enough to leave few parts, short enough to give many blocks.
-  const block = sizes.entries < 2 ** 17 ? 32 : 256;
+  const block = blockOf(sizes.entries);
   const blocks = Math.ceil(sizes.entries / block);
   const units = width / step;
-  const parts = stream.scratch(8 * blocks * width);
+  const bytes = segmentBytes(sizes);
+  const parts = stream.scratch(bytes.parts);
   const inUnits = ({ span, base }: Binding): Binding => ({ span, base: base / step });
   const to = inUnits(out);
   const { entries: count } = sizes;
-  blocksKernel({ element, vec }).launch(stream, {
-    uniforms: { rows, entries: count, width: units, block },
-    buffers: { entries, updates: inUnits(updates), out: to, parts },
+  blocksKernel({ element, vec }, shared !== undefined).launch(stream, {
+    uniforms: { rows, entries: count, width: units, block, per_row: shared?.perRow ?? 1 },
+    buffers: { entries, weights: shared?.weights, updates: inUnits(updates), out: to, parts },
     workgroups: { invocations: blocks * units },
   });
-  const begins = stream.scratch(4 * (rows + 1));
+  const begins = stream.scratch(bytes.begins);
   beginsKernel.launch(stream, {
     uniforms: { rows, entries: count },
     buffers: { entries, begins },

@@ -82,6 +82,15 @@ export interface SortSizes {
   readonly rows: number;
 }
 
+/** Scratch of a sort, what it returns included. */
+export function sortBytes(entries: number): number {
+  return 16 * entries + countBytes(Math.ceil(entries / BLOCK));
+}
+
+function countBytes(blocks: number): number {
+  return 4 * DIGITS * (blocks + 1);
+}
+
 /**
  * Returns scratch with (row, position) pairs, as two u32, in ascending order of rows and then of positions; rows count
  * over the batch, and an index outside them becomes row batch * rows. A radix sort by digits of 4 bits, stable because
@@ -92,7 +101,7 @@ export function recordSortByRow(stream: Stream, indices: Binding, sizes: SortSiz
   const entries = batch * taken;
   const blocks = Math.ceil(entries / BLOCK);
   const passes = Math.ceil(Math.log2(batch * rows + 1) / DIGIT_BITS);
-  const counts = stream.scratch(4 * DIGITS * (blocks + 1));
+  const counts = stream.scratch(countBytes(blocks));
   let from = stream.scratch(8 * entries);
   let to = stream.scratch(8 * entries);
   for (let pass = 0; pass < passes; pass++) {

@@ -10,10 +10,10 @@ import { recordFill } from '../../src/primitives/fill.js';
 import { recordConcat, recordSlice, recordTranspose } from '../../src/primitives/layout.js';
 import { recordReduce } from '../../src/primitives/reduce.js';
 import { recordScatterAddRows } from '../../src/primitives/scatter-add-rows.js';
-import type { Launch } from '../../src/runtime/kernel.js';
 import type { Stream } from '../../src/runtime/stream.js';
 import type { View } from '../../src/runtime/view.js';
 import { Storage, WebGpuTensor } from '../../src/tensor.js';
+import { narrowBindings } from '../support/narrow-bindings.js';
 import { Harness } from '../support/primitives-harness.js';
 import { PLAIN } from '../support/recording.js';
 
@@ -21,26 +21,8 @@ const software = softwareGpuAvailability();
 const BINDING_BYTES = 2048;
 const reference = createReferenceBackend();
 
-/** The stream of a device that binds 2 KiB at a time: a launch that binds more fails the test. */
-function narrow(stream: Stream): Stream {
-  const limits = { maxStorageBufferBindingSize: BINDING_BYTES };
-  return new Proxy(stream, {
-    get(target, property) {
-      if (property === 'device') return { limits };
-      if (property === 'launch') {
-        return (launch: Launch) => {
-          for (const { offset, size } of launch.buffers) {
-            expect(size).toBeLessThanOrEqual(BINDING_BYTES);
-            expect(offset % 256).toBe(0);
-          }
-          target.launch(launch);
-        };
-      }
-      const value: unknown = Reflect.get(target, property, target);
-      return typeof value === 'function' ? value.bind(target) : value;
-    },
-  });
-}
+/** A device that binds 2 KiB at a time. */
+const narrow = (stream: Stream): Stream => narrowBindings(stream, BINDING_BYTES);
 
 const values = (shape: Shape): number[] =>
   Array.from({ length: sizeOf(shape) }, (_, i) => ((7 * i) % 41) - 20);

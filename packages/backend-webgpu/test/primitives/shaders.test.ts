@@ -8,6 +8,7 @@ import { crossEntropies } from '../../src/primitives/cross-entropy.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
 import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
 import { entmaxes, entmaxGradients } from '../../src/primitives/entmax.js';
+import { graphProducts, transposedGraphProducts } from '../../src/primitives/graph-product.js';
 import { linearLayers } from '../../src/primitives/linear.js';
 import { linearGradients } from '../../src/primitives/linear-gradient.js';
 import { recordMatmul } from '../../src/primitives/matmul.js';
@@ -58,6 +59,12 @@ const program = elementwiseProgram({ inputs: ['x', 'y'], numbers: ['rate'] }, ({
 
 const partSums = kernelsOf(PLAIN, (stream, view) => {
   recordScatterAddRows(stream, view([1, 4096], 'i32'), view([1, 4096, 64]), view([1, 256, 64]));
+});
+const graph = { groups: 2, queries: 64, keys: 96, slots: 32, width: 128 };
+const weightedSums = kernelsOf(PLAIN, (stream, view) => {
+  const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+  const inputs = { weights: tensor([2, 64, 32]), graph: tensor([2, 64, 32]), rows: tensor([2, 64, 128]) };
+  runWith(transposedGraphProducts(stream, PLAIN, tensor), graph, inputs);
 });
 const squares = kernelsOf(PLAIN, (stream, view) => {
   const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
@@ -152,6 +159,14 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
     const request = { rows: 8, entries: 512, targets: 64, count: 128, hasFirst: true };
     runWith(countsBelow(stream, PLAIN, tensor), request, inputs);
   }),
+  'graph-product': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
+    const inputs = { weights: tensor([2, 64, 32]), graph: tensor([2, 64, 32]), rows: tensor([2, 96, 128]) };
+    runWith(graphProducts(stream, PLAIN, tensor), graph, inputs);
+  }),
+  'segment-sums-weighted': new Map(
+    [...weightedSums].filter(([key]) => key.startsWith('segment-sums blocks')),
+  ),
   'sum-squares-parts': new Map([...squares].filter(([key]) => key.startsWith('sum-squares parts'))),
   'sum-squares-join': squares,
 };

@@ -1,0 +1,51 @@
+struct Params { rows: u32, entries: u32, width: u32, block: u32, per_row: u32, weights_base: u32, updates_base: u32, out_base: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> entries: array<vec2u>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read> updates: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> parts: array<vec4<f32>>;
+const INVOCATIONS = 64u;
+alias Sum = vec4<f32>;
+
+fn put(at: u32, sum: Sum) { out[at] = sum; }
+fn update_at(position: u32, unit: u32) -> Sum {
+  let at = params.updates_base + position / params.per_row * params.width + unit;
+  return weights[params.weights_base + position] * updates[at];
+}
+@compute @workgroup_size(INVOCATIONS)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let at = id.x + id.y * groups.x * INVOCATIONS;
+  let block = at / params.width;
+  let unit = at % params.width;
+  let first = block * params.block;
+  if (first >= params.entries) { return; }
+  let end = min(first + params.block, params.entries);
+  var row = entries[first].x;
+  var begun_before = first > 0u && entries[max(first, 1u) - 1u].x == row;
+  var sum = Sum();
+  for (var i = first; i < end; i++) {
+    let entry = entries[i];
+    if (entry.x != row) {
+      if (begun_before) {
+        parts[2u * block * params.width + unit] = sum;
+      } else {
+        put(params.out_base + row * params.width + unit, sum);
+      }
+      begun_before = false;
+      row = entry.x;
+      sum = Sum();
+    }
+    // Dropped entries are the last ones.
+    if (row >= params.rows) { return; }
+    sum += update_at(entry.y, unit);
+  }
+  let goes_on = end < params.entries && entries[min(end, params.entries - 1u)].x == row;
+  if (begun_before) {
+    parts[2u * block * params.width + unit] = sum;
+  } else if (goes_on) {
+    parts[(2u * block + 1u) * params.width + unit] = sum;
+  } else {
+    put(params.out_base + row * params.width + unit, sum);
+  }
+}
