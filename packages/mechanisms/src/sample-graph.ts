@@ -114,7 +114,7 @@ function drawnOf(
   const start = reshape(mul(column, keys), flat);
   const chosen = scope(() => {
     const target = scope(() => {
-      const totals = takeAlong(running, add(start, keys - 1));
+      const totals = scope(() => takeAlong(running, add(start, keys - 1)));
       return mul(reshape(noise(2, slots), flat), totals);
     });
     return reshape(countBelow(running, target, keys - 1, start), [batch, heads, queries, slots]);
