@@ -5,6 +5,7 @@ import { pullback, type Tensor, toeplitzProduct } from '@topk-attention/core';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { time } from './clock.js';
 import { hashed, readElements } from './data.js';
+import { DAWN_OPTIONS } from './dawn-options.js';
 import { markdownTable } from './print-table.js';
 
 const usage = `pnpm bench toeplitz --backend webgpu [options]
@@ -45,7 +46,11 @@ if (values.help) {
 const [heads, columns, rounds] = [Number(values.heads), Number(values.columns), Number(values.rounds)];
 
 async function measured(fused: boolean, lengths: readonly number[]): Promise<readonly ToeplitzRow[]> {
-  const backend = await createWebGpuBackend({ fused, onWarning: () => {} });
+  const backend = await createWebGpuBackend({
+    fused,
+    dawnOptions: DAWN_OPTIONS.plain,
+    onWarning: () => {},
+  });
   const rows: ToeplitzRow[] = [];
   for (const tokens of lengths) {
     const shape = [1, heads, tokens, columns];
