@@ -25,10 +25,8 @@ import { chunksOf, pairsAtATime } from './query-chunks.js';
 type Inputs = GraphProductInputs<Tensor>;
 type Outputs = GraphProductOutputs<Tensor>;
 
-interface Request extends GraphProductRequest {
-  /** Numbers of a row per slot that the composed version makes at a time. */
-  readonly most: number;
-}
+/** Always with a bound: what the composed version makes is a row per slot. */
+type Request = GraphProductRequest & Required<Pick<GraphProductRequest, 'most'>>;
 
 /** One of the two products. */
 interface Side {
@@ -160,7 +158,7 @@ export function graphProduct(inputs: Inputs, most: number = pairsAtATime(inputs.
  * f32 [G, keys, D]. On WebGPU the slots are sorted by key; composed it makes a row per slot, for some queries at a time.
  *
  * @param inputs weights f32 [G, Lq, M], graph i32 [G, Lq, M], rows f32 [G, Lq, D]
- * @param most numbers that the composed version makes at a time
+ * @param most numbers that are made at a time
  */
 export function graphProductTransposed(
   inputs: Inputs,

@@ -61,9 +61,10 @@ const kinds: OptionKinds<SbmOptions> = {
  * C C^T; the expected number of edges of a pair is their product. Only listed pairs are computed. Each edge passes the
  * gradient of its weight on to its expected number, clipped to [-1, 1]; the density is an additional loss: collect it with
  * `withLosses`. Slots are drawn for some queries at a time: at most 2^24 numbers over all examples and heads, 2^27 on large
- * devices with WebGPU, fewer with a run's `budgetBytes`. So are memberships of listed keys gathered in the backward pass,
- * but on WebGPU, where they are added as they are read. Random in evaluation too, but the same for equal seeds. Parameters `clusters` [heads, k, headDim] and
- * `mlp.<i>.weight`, `mlp.<i>.bias`, shared by heads, queries and keys.
+ * devices with WebGPU, fewer with a run's `budgetBytes`. So are memberships of listed keys gathered in the backward pass; on
+ * WebGPU they are added as they are read, and as many slots are sorted at a time. Random in evaluation too, but the same
+ * for equal seeds. Parameters `clusters` [heads, k, headDim] and `mlp.<i>.weight`, `mlp.<i>.bias`, shared by heads, queries
+ * and keys.
  *
  * @throws TopKError INVALID_OPTION, also for training without seeds.
  *

@@ -101,15 +101,15 @@ export function transposedGraphProducts<T extends View>(
   allocate: Allocate<T>,
 ): Product<T> {
   return {
-    prepare(request, { chunkTensorBytes = 2 ** 26 }) {
-      const { groups, queries, keys, slots, width } = request;
+    prepare(request) {
+      const { groups, queries, keys, slots, width, most = 2 ** 24 } = request;
       const taken = queries * slots;
       const ofGroup = segmentBytes({ rows: keys, entries: taken, width });
       const largest = Math.max(4 * width * Math.max(queries, keys), 8 * taken, ofGroup.parts);
       const bindable = fittingGroups(request, facts, largest);
       if (bindable === 0) return { refusals: refusalsOf(request, facts) };
       // Few groups need few digits, and their scratch stays small; many take few launches.
-      const fitting = Math.min(bindable, Math.max(1, Math.floor(chunkTensorBytes / (8 * taken))));
+      const fitting = Math.min(bindable, Math.max(1, Math.floor(most / (2 * taken))));
       return {
         scratchBytes() {
           const batch = Math.min(groups, fitting);

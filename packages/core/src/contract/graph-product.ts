@@ -13,6 +13,8 @@ export interface GraphProductRequest {
   readonly slots: number;
   /** D: columns of a row. */
   readonly width: number;
+  /** Most numbers of a tensor that is made on the way; at least those of one group or query. Default 2^24. */
+  readonly most?: number;
   readonly saves?: boolean;
 }
 
