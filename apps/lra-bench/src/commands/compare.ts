@@ -96,8 +96,12 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
     )
     .option('--steps <N>', "steps of each run (default: the preset's)", wholeNumber)
     .option('--batch <N>', "examples per step (default: the preset's)", wholeNumber)
-    .option('--micro-batch <N>', 'examples at a time, to save memory (default: the batch)', wholeNumber)
-    .option('--trim', 'with --micro-batch: parts of documents of similar length, with little padding')
+    .option(
+      '--micro-batch <N>',
+      'examples at a time, to save memory (default: the batch, with --trim a quarter)',
+      wholeNumber,
+    )
+    .option('--trim', 'parts of documents of similar length, with little padding')
     .option('--seed <N,...>', 'seeds of weights, order and dropout', listOf(seedNumber), [
       1,
     ] as readonly number[])

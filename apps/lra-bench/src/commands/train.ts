@@ -107,8 +107,12 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     .option('--steps <N>', 'steps to train; the warm-up shrinks or grows with them', wholeNumber)
     .option('--warmup <N>', 'steps of the warm-up', wholeNumber)
     .option('--batch <N>', 'examples per step', wholeNumber)
-    .option('--micro-batch <N>', 'examples at a time, to save memory (default: the batch)', wholeNumber)
-    .option('--trim', 'with --micro-batch: parts of documents of similar length, with little padding')
+    .option(
+      '--micro-batch <N>',
+      'examples at a time, to save memory (default: the batch, with --trim a quarter)',
+      wholeNumber,
+    )
+    .option('--trim', 'parts of documents of similar length, with little padding')
     .option('--learning-rate <X>', 'highest learning rate', positiveNumber)
     .option('--eval-every <N>', 'steps between validations', wholeNumber)
     .option('--tokens <N>', 'tokens of a document', wholeNumber)

@@ -161,16 +161,20 @@ function dataFacts(splits: Splits): DataFacts {
   };
 }
 
+/** Parts of a trimmed batch, a choice: they leave 0.40 of the pairs of Text, twice as many 0.36. */
+const TRIMMED_PARTS = 4;
+
 /** Everything that decides what a run learns. @throws TopKError INVALID_OPTION */
 export function configurationOf(
   { task, mechanism, seed }: PlannedRun,
   preset: { readonly name: Configuration['preset'] } & Preset,
   splits: Splits,
   {
-    microBatch = preset.training.batch,
+    trim,
+    microBatch = preset.training.batch /
+      (trim && preset.training.batch % TRIMMED_PARTS === 0 ? TRIMMED_PARTS : 1),
     feedForwardK,
     precision,
-    trim,
   }: {
     readonly microBatch?: number;
     readonly trim?: true;

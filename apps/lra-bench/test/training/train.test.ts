@@ -134,13 +134,13 @@ test('trimmed parts: a run of its own, shorter where texts are, and resumed it e
     JSON.stringify({ text: 'so so '.repeat(1 + ((7 * row) % 20)), label: row % 2 });
   for (const split of ['train', 'test'])
     writeFileSync(join(texts, `${split}.jsonl`), Array.from({ length: 8 }, line).join('\n'));
-  const own = ['--task', 'text', '--data', texts, '--tokens', '128', '--micro-batch', '2', '--steps', '12'];
+  const own = ['--task', 'text', '--data', texts, '--tokens', '72', '--steps', '12'];
   const trimmed = (out: string, ...more: readonly string[]): readonly string[] =>
     lastOfEach(train(out, ...own, '--eval-every', '12', ...more));
   const { stdout } = await lra(trimmed('trimmed', '--trim', '--json'));
   const [run] = JSON.parse(stdout).runs;
   expect(run.folder).toBe(join(folder, 'trimmed/text-small-clean-exact-trimmed-seed-1'));
-  expect(readConfiguration(run.folder)).toMatchObject({ microBatch: 2, trimmed: true });
+  expect(readConfiguration(run.folder)).toMatchObject({ microBatch: 1, trimmed: true });
   const controller = new AbortController();
   const stopped = join(folder, 'trimmed-stopped/text-small-clean-exact-trimmed-seed-1');
   const running = lra(trimmed('trimmed-stopped', '--trim'), controller.signal);
