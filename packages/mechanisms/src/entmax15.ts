@@ -11,7 +11,6 @@ import {
   maxOver,
   mul,
   reshape,
-  type Shape,
   scope,
   sizeOf,
   sqrt,
@@ -31,6 +30,7 @@ import {
   entmaxSteps,
   runOperation,
 } from '@topk-attention/core/backend';
+import { paddedShape } from './padded-shape.js';
 
 const rows = { axes: [-1], keepDims: true } as const;
 const bytesOf = ({ shape }: EntmaxRequest): number => 4 * sizeOf(shape);
@@ -121,11 +121,6 @@ export function entmax15(scores: Tensor, visible?: Tensor): Tensor {
     );
     return cast(weights as Tensor, scores.dtype);
   });
-}
-
-/** With leading extents of 1. */
-function paddedShape(shape: Shape, rank: number): Shape {
-  return [...new Array<number>(Math.max(0, rank - shape.length)).fill(1), ...shape];
 }
 
 function checkInputs(scores: Tensor, visible: Tensor | undefined): void {

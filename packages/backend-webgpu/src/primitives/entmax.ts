@@ -17,17 +17,23 @@ import { range, times } from '../wgsl/text.js';
 import { text as forwardText } from './entmax.wgsl.js';
 import { text as gradientText } from './entmax-gradient.wgsl.js';
 import { lanesOf, ROW_INVOCATIONS } from './row-lanes.js';
+import { loadFloats } from './row-loads.js';
+import {
+  type RowMaskKind,
+  rowMaskOf,
+  rowMaskPlaces,
+  rowMaskUniforms,
+  rowRefusals,
+  seenFrom,
+} from './row-masks.js';
 import { text as pairsText } from './row-pairs.wgsl.js';
 import { rowSums } from './row-sums.js';
 import { rowsOf } from './split-rows.js';
-import { broadcastStrides, collapse } from './strides.js';
 
 /** Groups of four entries that an invocation holds in registers: of the scores, or of weights and gradients. */
 const MOST_QUADS = { forward: 8, gradient: 4 } as const;
 /** Parts of a row that one invocation adds: more in one step cost more than another step. */
 const ADDED = 16;
-/** Axes in front of the last that a mask may step through on its own. */
-const MASK_AXES = 3;
 
 type Allocate = (shape: Shape, dtype: DType) => WebGpuTensor;
 
@@ -42,12 +48,9 @@ export function entmaxes(
 ): FusedOperation<EntmaxRequest, EntmaxInputs<WebGpuTensor>, EntmaxOutputs<WebGpuTensor>> {
   return {
     prepare(request) {
-      const mask = maskOf(request);
-      const refusals = refusalsOf(request, facts);
-      if (mask !== undefined && mask.extents.length > MASK_AXES) {
-        refusals.push(`a mask that steps through ${mask.extents.length} axes, more than ${MASK_AXES}`);
-      }
+      const refusals = rowRefusals(request, facts, 'no scores');
       if (refusals.length > 0) return { refusals };
+      const mask = rowMaskOf(request);
       const { rows, width } = rowsOf(request.shape);
       const layout = layoutOf(width, MOST_QUADS.forward);
       return {
@@ -56,7 +59,7 @@ export function entmaxes(
         run({ scores, visible }) {
           const weights = allocate(request.shape, 'f32');
           forwardKernel({ ...layout, mask: mask?.kind ?? 'none' }).launch(stream, {
-            uniforms: { rows, width, steps: entmaxSteps(width), ...placesOf(mask) },
+            uniforms: { rows, width, steps: entmaxSteps(width), ...rowMaskPlaces(mask) },
             buffers: { scores: scores.span, visible: visible?.span, out: weights.span },
             workgroups: { invocations: rows * layout.lanes },
           });
@@ -75,7 +78,7 @@ export function entmaxGradients(
 ): FusedOperation<EntmaxRequest, EntmaxGradientInputs<WebGpuTensor>, EntmaxGradients<WebGpuTensor>> {
   return {
     prepare(request) {
-      const refusals = refusalsOf(request, facts);
+      const refusals = rowRefusals(request, facts, 'no scores');
       if (refusals.length > 0) return { refusals };
       const { rows, width } = rowsOf(request.shape);
       const layout = layoutOf(width, MOST_QUADS.gradient);
@@ -94,15 +97,6 @@ export function entmaxGradients(
       };
     },
   };
-}
-
-function refusalsOf({ shape, visible }: EntmaxRequest, { bindingBytes }: DeviceFacts): string[] {
-  const { rows, width } = rowsOf(shape);
-  if (rows * width === 0) return ['no scores'];
-  const seen = visible === undefined ? 0 : visible.reduce((size, extent) => size * extent, 1);
-  return 4 * Math.max(rows * width, seen) > bindingBytes
-    ? [`a tensor exceeds a binding of ${bindingBytes} bytes`]
-    : [];
 }
 
 interface Layout {
@@ -124,39 +118,8 @@ function describeLayout({ lanes, quads }: Layout): string {
   return `one pass, ${lanes} invocations a row${quads === 0 ? ' that read it again' : ''}`;
 }
 
-interface Mask {
-  /** Whether neighbours along a row have entries of their own, or share the row's. */
-  readonly kind: 'entries' | 'rows';
-  /** Of the axes in front of the last, as few as possible. */
-  readonly extents: readonly number[];
-  readonly strides: readonly number[];
-}
-
-function maskOf({ shape, visible }: EntmaxRequest): Mask | undefined {
-  if (visible === undefined) return undefined;
-  const strides = broadcastStrides(visible, shape);
-  const walk = collapse({ extents: shape.slice(0, -1), strides: [strides.slice(0, -1)] });
-  return {
-    kind: visible.at(-1) === 1 ? 'rows' : 'entries',
-    extents: walk.extents,
-    strides: walk.strides[0] as readonly number[],
-  };
-}
-
-/** Extents and strides of the mask in front of the last axis, as uniforms. */
-function placesOf(mask: Mask | undefined): {
-  readonly extents: readonly number[];
-  readonly strides: readonly number[];
-} {
-  const padded = (numbers: readonly number[] = [], value: number): number[] => [
-    ...new Array<number>(MASK_AXES - numbers.length).fill(value),
-    ...numbers,
-  ];
-  return { extents: padded(mask?.extents, 1), strides: padded(mask?.strides, 0) };
-}
-
 interface ForwardVariant extends Layout {
-  readonly mask: Mask['kind'] | 'none';
+  readonly mask: RowMaskKind;
 }
 
 const forwardKernel = kernelFamily('entmax', ({ lanes, quads, isVec, mask }: ForwardVariant) => {
@@ -168,8 +131,7 @@ const forwardKernel = kernelFamily('entmax', ({ lanes, quads, isVec, mask }: For
       rows: 'u32',
       width: 'u32',
       steps: 'u32',
-      extents: ['u32', MASK_AXES],
-      strides: ['u32', MASK_AXES],
+      ...rowMaskUniforms,
     },
     buffers: {
       scores: read(word),
@@ -228,18 +190,8 @@ function rowPairs(lanes: number): string {
   return fill(pairsText, { joins: Math.max(1, lanes / ADDED), is_wide: lanes > ADDED });
 }
 
-/** `seen_from(row)`: where the mask of a row begins. */
-function seenFrom(mask: ForwardVariant['mask']): string {
-  if (mask === 'none') return 'fn seen_from(row: u32) -> u32 { return 0u; }';
-  return `fn seen_from(row: u32) -> u32 {
-  let outer = row / params.extents_2;
-  return outer / params.extents_1 * params.strides_0 + outer % params.extents_1 * params.strides_1
-    + row % params.extents_2 * params.strides_2;
-}`;
-}
-
 /** `load_quad`: bits of the scores j to j + 3 of a row, -inf where they are hidden and beyond the end. */
-function loadScores(isVec: boolean, mask: ForwardVariant['mask']): string {
+function loadScores(isVec: boolean, mask: RowMaskKind): string {
   const hidden = 'vec4u(MINUS_INF_BITS)';
   const one = (i: number): string =>
     `if (j + ${i}u < width${mask === 'entries' ? ` && visible[seen + j + ${i}u] != 0u` : ''}) { bits[${i}] = scores[start + j + ${i}u]; }`;
@@ -253,19 +205,6 @@ function loadScores(isVec: boolean, mask: ForwardVariant['mask']): string {
   ${times(4, one, '\n  ')}
   return bits;`
   }
-}`;
-}
-
-/** `load_NAME`: elements j to j + 3 of a row, 0 beyond the end. */
-function loadFloats(name: string, isVec: boolean): string {
-  return `fn load_${name}(start: u32, j: u32, width: u32) -> vec4f {
-  var quad = vec4f();
-  ${
-    isVec
-      ? `if (j < width) { quad = ${name}[(start + j) / 4u]; }`
-      : times(4, (i) => `if (j + ${i}u < width) { quad[${i}] = ${name}[start + j + ${i}u]; }`, '\n  ')
-  }
-  return quad;
 }`;
 }
 
