@@ -152,8 +152,8 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without: `TopKError broadcastShapes bytesPerElement chooseAttention chooseFeedForward defineOperation describeSelection
       describeValue dropoutNumbers dropoutWords entmaxSteps entriesOf explainOperation formatShape fromBackendTensor fromRoles
-      groupSize isEngineError isFloat mapRoles mayHideKeys mayMaskKeys philox4x32 philoxBits philoxKey queryStartOf relativeBuckets requireTree runBackward
-      runForward runOperation sameShape scalesExactly sizeOf stridesOf toEngineError valuesOf`,
+      groupSize isEngineError isFloat mapRoles mayHideKeys mayMaskKeys noteSeed philox4x32 philoxBits philoxKey queryStartOf
+      relativeBuckets requireTree runBackward runForward runOperation sameShape scalesExactly sizeOf stridesOf toEngineError valuesOf`,
   },
   'core/reference': {
     of: reference,

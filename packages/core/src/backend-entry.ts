@@ -19,6 +19,7 @@ export {
 } from './contract/choices.js';
 export type * from './contract/count-below.js';
 export type * from './contract/cross-entropy.js';
+export type * from './contract/drawn-entries.js';
 export {
   type DropoutInputs,
   type DropoutNumbers,
@@ -87,6 +88,7 @@ export {
 export type { Plan, PlannedBytes, Wishes } from './operation/plan.js';
 export { entriesOf, fromRoles, mapRoles, type Roles, valuesOf } from './operation/roles.js';
 export { type OperationCall, runBackward, runForward, runOperation } from './operation/run.js';
+export { noteSeed } from './recording/used-seeds.js';
 export type { OutputSpec } from './tensor/apply.js';
 export { describeValue } from './tensor/describe-value.js';
 export { fromBackendTensor } from './tensor/tensor.js';

@@ -3,12 +3,9 @@ import {
   cast,
   concat,
   div,
-  elementwiseProgram,
-  eq,
   gatherRows,
   le,
   logicalAnd,
-  mapElements,
   max,
   maxOver,
   mean,
@@ -19,18 +16,16 @@ import {
   sub,
   sum,
   type Tensor,
-  terms,
-  topK,
   where,
 } from '@topk-attention/core';
 import { type MechanismCall, parameterOf, visibleKeys } from '@topk-attention/nn';
+import { drawnEntries } from './drawn-entries.js';
 import { entmaxWeights } from './entmax.js';
 import { perHead } from './features.js';
 import { shown } from './inputs.js';
 import { visiblePairs } from './pairs.js';
 import { type PredictorSettings, toCentroids } from './predicted-graph.js';
 import { type ChunkCall, mapPairChunks } from './query-chunks.js';
-import { randomWords } from './random.js';
 import { detached, withoutGradient } from './without-gradient.js';
 
 interface LossSettings extends Pick<PredictorSettings, 'by'> {
@@ -88,30 +83,10 @@ export function drawnPairs(
   });
 }
 
-/** Below all random words. */
-const NONE = -(2 ** 33);
-
-/** The word of a pair among those of its kind. */
-const ranks = elementwiseProgram({ inputs: ['weight', 'word'] }, ({ weight, word }) => ({
-  positive: terms.choose(weight, word, NONE),
-  negative: terms.choose(weight, NONE, word),
-}));
-
-/** The pair of the largest random word is drawn: keys of the support and others share words, as no key is both. */
 function drawnOfChunk(call: ChunkCall, seed: number): readonly [positive: Tensor, negative: Tensor] {
-  const weight = entmaxWeights(call);
-  const word = randomWords(weight.backend, seed, 0, weight.shape, call.firstQuery);
-  const { positive, negative } = mapElements(ranks, { weight, word });
-  for (const one of [weight, word]) one.dispose();
-  const visible = visiblePairs(call);
-  const others = visible === undefined ? negative : where(visible, negative, NONE);
-  return [largest(positive), largest(others)];
-}
-
-/** The place of the largest number of each row, -1 if it is `NONE`. */
-function largest(ranked: Tensor): Tensor {
-  const { indices, values } = topK(ranked, 1);
-  return where(eq(values, NONE), -1, indices);
+  const draws = { seed, firstQuery: call.firstQuery ?? 0 };
+  const { positive, negative } = drawnEntries(entmaxWeights(call), visiblePairs(call), draws);
+  return [positive, negative];
 }
 
 /** Squared distance of each query to its key [B, heads, Lq, 1]. */

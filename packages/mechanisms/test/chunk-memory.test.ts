@@ -10,6 +10,7 @@ import {
   withLosses,
 } from '@topk-attention/nn';
 import { expect, test } from 'vitest';
+import { drawnEntries } from '../src/drawn-entries.js';
 import { attendAll } from '../src/entmax.js';
 import { entmaxAttention, fastmax, sbm, sparsefinder } from '../src/index.js';
 import { callOf, withLimits } from './support/calls.js';
@@ -91,4 +92,14 @@ test('of a chunk: entmax holds four tensors of its scores', () => {
   const call = callOf({ query: of(256, 4), key: of(1024, 4), value: of(1024, 4) }, {});
   attendAll(call);
   expect(dry.memory().peak).toBeLessThan(4.1 * 4 * 256 * 1024);
+});
+
+test('of a chunk: draws hold three tensors beside its weights', () => {
+  const dry = dryBackend(createReferenceBackend());
+  const weights = zeros(dry, [1, 2, 256, 1024]);
+  const visible = zeros(dry, [1, 1, 1, 1024], 'bool');
+  const entries = 2 * 256 * 1024;
+  drawnEntries(weights, visible, { seed: 1, firstQuery: 0 });
+  // And which kind an entry is, a byte each.
+  expect(dry.memory().peak).toBeLessThan(4.1 * 4 * entries + entries);
 });

@@ -14,6 +14,7 @@ import type {
   CrossEntropyOutputs,
   CrossEntropyRequest,
 } from './cross-entropy.js';
+import type { DrawnEntriesInputs, DrawnEntriesOutputs, DrawnEntriesRequest } from './drawn-entries.js';
 import type { DropoutInputs, DropoutOutputs, DropoutRequest } from './dropout.js';
 import type { DType } from './dtype.js';
 import type {
@@ -204,6 +205,8 @@ export interface FusedOperations<T> {
   readonly entmax15Gradient?: FusedOperation<EntmaxRequest, EntmaxGradientInputs<T>, EntmaxGradients<T>>;
   /** Places of numbers among ascending ones, which the package mechanisms declares. */
   readonly countBelow?: FusedOperation<CountBelowRequest, CountBelowInputs<T>, CountBelowOutputs<T>>;
+  /** A random entry of each row with a weight, and one without, which the package mechanisms declares. */
+  readonly drawnEntries?: FusedOperation<DrawnEntriesRequest, DrawnEntriesInputs<T>, DrawnEntriesOutputs<T>>;
   /** Weighted sums of the rows that a graph lists, which the package mechanisms declares, and those of the transpose. */
   readonly graphProduct?: FusedOperation<GraphProductRequest, GraphProductInputs<T>, GraphProductOutputs<T>>;
   readonly graphProductTransposed?: FusedOperation<

@@ -1,7 +1,11 @@
 /** While a step is being recorded: the seeds that random numbers were drawn with. */
 let used: Set<number> | undefined;
 
-/** Called wherever a seed reaches a backend. */
+/**
+ * Tells a step that is being recorded that random numbers are drawn with a seed, so that replays bring another one. Called
+ * wherever a seed reaches a backend: `randomBits` and `dropout` do so on their own, and an operation whose request has a seed
+ * before it runs.
+ */
 export function noteSeed(seed: number): void {
   used?.add(seed);
 }
