@@ -8,6 +8,7 @@ import { fusedLinearBackward } from './linear-attention/fused-linear-backward.js
 import { adafactorUpdates } from './primitives/adafactor.js';
 import { countsBelow } from './primitives/count-below.js';
 import { crossEntropies, crossEntropyGradients } from './primitives/cross-entropy.js';
+import { drawnEntries } from './primitives/drawn-entries.js';
 import { elementDropout } from './primitives/dropout.js';
 import { elementwiseLists } from './primitives/elementwise-list.js';
 import { elementwisePrograms } from './primitives/elementwise-program.js';
@@ -96,6 +97,7 @@ export function fusedOperations(
     entmax15: guarded(entmaxes(stream, facts, tracked)),
     entmax15Gradient: guarded(entmaxGradients(stream, facts, tracked)),
     countBelow: guarded(countsBelow(stream, facts, tracked)),
+    drawnEntries: guarded(drawnEntries(stream, facts, tracked)),
     graphProduct: guarded(graphProducts(stream, facts, tracked)),
     graphProductTransposed: guarded(transposedGraphProducts(stream, facts, tracked)),
     feedForwardBackward: guarded(fusedFeedForwardBackward(stream, facts, tracked)),

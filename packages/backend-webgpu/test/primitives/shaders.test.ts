@@ -5,6 +5,7 @@ import { limitsOf } from '../../src/limits.js';
 import { MOST_COLUMNS } from '../../src/primitives/column-sums.js';
 import { countsBelow } from '../../src/primitives/count-below.js';
 import { crossEntropies } from '../../src/primitives/cross-entropy.js';
+import { drawnEntries } from '../../src/primitives/drawn-entries.js';
 import { recordBinary } from '../../src/primitives/elementwise.js';
 import { elementwisePrograms } from '../../src/primitives/elementwise-program.js';
 import { entmaxes, entmaxGradients } from '../../src/primitives/entmax.js';
@@ -158,6 +159,15 @@ const shipped: Readonly<Record<string, ReadonlyMap<string, Kernel>>> = {
     const inputs = { table: tensor([8, 512]), targets: tensor([8, 64]), first: tensor([8, 64], 'i32') };
     const request = { rows: 8, entries: 512, targets: 64, count: 128, hasFirst: true };
     runWith(countsBelow(stream, PLAIN, tensor), request, inputs);
+  }),
+  'drawn-entries': kernelsOf(PLAIN, (stream, view) => {
+    const tensor = (shape: Shape, dtype?: DType): WebGpuTensor => tensorOf(view(shape, dtype));
+    const [shape, visible]: readonly [Shape, Shape] = [
+      [4, 8, 16, 512],
+      [4, 1, 1, 512],
+    ];
+    const inputs = { weights: tensor(shape), visible: tensor(visible, 'bool') };
+    runWith(drawnEntries(stream, PLAIN, tensor), { shape, visible, seed: 7, firstQuery: 0 }, inputs);
   }),
   'graph-product': kernelsOf(PLAIN, (stream, view) => {
     const tensor = (shape: Shape): WebGpuTensor => tensorOf(view(shape));
