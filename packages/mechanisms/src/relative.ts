@@ -59,6 +59,9 @@ const kinds: OptionKinds<RelativeKernelOptions> = {
 /** Sums of weights below this share of those without biases are rounding. */
 const FLOOR = 1e-8;
 
+/** Rows of a causal layer that are summed directly: a choice. */
+const FIRST_ROWS = 64;
+
 /**
  * Kernelized attention with relative positions (Luo et al., 2021): an estimate of exp(q . k + b) over unit queries and keys,
  * where the bias b of a distance is learned and exact. Sums over the keys are products with Toeplitz matrices. Positive
@@ -87,7 +90,7 @@ export function relativeKernel(options: RelativeKernelOptions): Mechanism {
 
   const attend = (call: MechanismCall): Tensor =>
     scope(() => {
-      const made = form === 'direct' ? direct(call, length) : transformed(call, length, slab);
+      const made = form === 'direct' ? direct(call, length) : byTransforms(call, length, slab);
       return cast(made, call.value.dtype);
     });
 
@@ -186,7 +189,23 @@ function direct(call: MechanismCall, length: number): Tensor {
   return div(matmul(weights, shown(call, call.value)), where(le(total, 0), 1, total));
 }
 
-/** By the Fourier transform, some columns of the values at a time. */
+/**
+ * By Fourier transforms, whose rounding is relative to the largest sums. Causally the first rows have the smallest ones, as
+ * they see few keys: those are summed directly.
+ */
+function byTransforms(call: MechanismCall, length: number, slab: number | undefined): Tensor {
+  const keys = call.key.shape[2] as number;
+  if (call.options.causal !== true) return transformed(call, length, slab);
+  const first = Math.min(keys, FIRST_ROWS);
+  const of = (x: Tensor): Tensor => narrow(x, 2, 0, first);
+  const { query, key, value } = call;
+  const own = direct({ ...call, query: of(query), key: of(key), value: of(value) }, length);
+  if (first === keys) return own;
+  const rest = narrow(transformed(call, length, slab), 2, first, keys - first);
+  return concat([own, rest], 2);
+}
+
+/** All of them by the Fourier transform, some columns of the values at a time. */
 function transformed(call: MechanismCall, length: number, slab: number | undefined): Tensor {
   const { query, key } = featuresOf(call);
   const value = shown(call, call.value);

@@ -1,5 +1,6 @@
-import { mul, narrow, type Tensor, tensor } from '@topk-attention/core';
-import { attentionLayer, contextOf, initialize } from '@topk-attention/nn';
+import { type Backend, mul, narrow, sum, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
+import { createReferenceBackend } from '@topk-attention/core/reference';
+import { attentionLayer, contextOf, initialize, type ParameterTree } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import { relativeKernel } from '../src/index.js';
 import { backend, expectGolden, goldenCall, goldenParameter } from './support/goldens.js';
@@ -51,6 +52,34 @@ test('a common factor of all distances cancels, however large', async () => {
   for (const by of [500, -500]) {
     await expectClose(mechanism.attend(goldenCall({ ...parameters, offsets: await shifted(by) })), plain, 9);
   }
+});
+
+describe.each([true, false])('in f32, causal %s', (causal) => {
+  /** A row of 130 tokens, more than are summed directly, and its gradient, by biases `spread` apart. */
+  const made = async (form: 'fft' | 'direct', own: Backend, spread: number) => {
+    const layer = attentionLayer({
+      ...{ width: 8, heads: 2, causal },
+      mechanism: relativeKernel({ length: 130, features: 8, form }),
+    });
+    const drawn = initialize(own, layer, 1);
+    // Each token sees itself least: the first rows of a causal layer have the smallest sums.
+    const offsets = Float64Array.from({ length: 2 * 259 }, (_, at) => (at % 259 === 129 ? -spread : 0));
+    const parameters = { ...drawn, 'mechanism.offsets': tensor(own, offsets, [2, 259]) };
+    const x = randomTensor(own, 3, 1, 130, 8);
+    const of = (given: ParameterTree): Tensor => layer.apply(contextOf(given), x);
+    const { gradients } = valueAndGrad((given: ParameterTree) => sum(mul(of(given), x)))(parameters);
+    const values = [of(parameters), gradients['mechanism.offsets'] as Tensor];
+    return Promise.all(values.map(async (one) => Array.from(await one.data())));
+  };
+  test.each([2, 10])('biases %i apart are as exact as sums of all pairs', async (spread) => {
+    const fft = await made('fft', createReferenceBackend(), spread);
+    const direct = await made('direct', createReferenceBackend({ floatStorage: 'f64' }), spread);
+    for (const [at, wanted] of direct.entries()) {
+      const largest = wanted.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
+      const off = (fft[at] ?? []).map((one, place) => Math.abs(one - (wanted[place] as number)) / largest);
+      expect(Math.max(...off)).toBeLessThan(1e-5);
+    }
+  });
 });
 
 test('lengths of queries and keys do not matter, only directions', async () => {
