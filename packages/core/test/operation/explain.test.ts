@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { FusedOperation } from '../../src/backend-entry.js';
-import { explain, explainFeedForward, requireNoNaN, tensor, zeros } from '../../src/index.js';
+import { cast, explain, explainFeedForward, narrow, requireNoNaN, tensor, zeros } from '../../src/index.js';
 import { createReferenceBackend } from '../../src/reference/index.js';
 
 const shape = [1, 12, 4096, 64];
@@ -153,4 +153,7 @@ test('requireNoNaN reads back and says where', async () => {
     code: 'NAN_FOUND',
     got: 'NaN at element 1',
   });
+  const halves = cast(tensor(backend, [Number.POSITIVE_INFINITY, -0, Number.NaN]), 'f16');
+  await requireNoNaN('here', narrow(halves, 0, 0, 2), tensor(backend, Int32Array.of(-1)));
+  await expect(requireNoNaN('here', halves)).rejects.toMatchObject({ got: 'NaN at element 2' });
 });
