@@ -94,8 +94,11 @@ function notAFolder(path: string): TopKError {
 function distinct(runs: readonly ReportedRun[]): readonly ReportedRun[] {
   const seen = new Map<string, string>();
   for (const { folder, configuration } of runs) {
-    const { mechanism, feedForwardK, precision, seed } = configuration;
-    const key = JSON.stringify([comparedHash(configuration), mechanism, feedForwardK, precision, seed]);
+    const { mechanism, feedForwardK, precision, trimmed, seed } = configuration;
+    const key = JSON.stringify([
+      comparedHash(configuration),
+      ...[mechanism, feedForwardK, precision, trimmed, seed],
+    ]);
     const other = seen.get(key);
     if (other !== undefined) {
       throw new TopKError('INVALID_OPTION', 'one run is there twice', {

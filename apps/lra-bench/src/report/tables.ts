@@ -76,6 +76,11 @@ export function sectionFacts(section: Section): readonly string[] {
     `Switches: pooling ${model.pooling}, momentum ${training.momentum}, zero pixel ${model.zeroPixel}, evaluation ${training.evaluation.kind}, last batch ${training.lastBatch}, validation ${training.validation}; ${formatCount(model.tokens)} tokens.`,
     `Data ${hash}: ${formatCount(rows.train)} rows to train on, ${formatCount(rows.validation)} to validate, ${formatCount(rows.test)} to test${notes.map((note) => `; ${note}`).join('')}.`,
     `Engine: ${engines.join('; ') || 'unknown'}. ${[...new Set([dates[0], dates.at(-1)])].join(' to ')}.`,
+    ...(section.runs.some(({ result }) => result?.peakOf === 'process')
+      ? [
+          'Peak MiB: on this engine the most that the process has taken since it began, runs before the named one included.',
+        ]
+      : []),
   ];
 }
 

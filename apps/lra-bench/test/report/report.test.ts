@@ -258,3 +258,19 @@ test('a file in the place of a folder is told', async () => {
   const quick = await errorOf(['quick', '--out', file, '--backend', 'reference']);
   expect(quick.code).toBe('FILE_NOT_WRITTEN');
 });
+
+test('trimmed runs are rows of their own, and a peak of the whole process is called that', async () => {
+  const own = configuration({ name: 'exact' }, 1);
+  const path = run('trimmed/exact-1', { ...own, microBatch: 8, trimmed: true }, 35);
+  const textOf = async (): Promise<string> => {
+    const out = join(folder, 'trimmed-page');
+    await lra(['report', '--runs', `${join(folder, 'one')},${join(folder, 'trimmed')}`, '--out', out]);
+    return readFileSync(join(out, 'lra.md'), 'utf8');
+  };
+  const page = await textOf();
+  expect(page).toContain('exact, trimmed');
+  expect(page).not.toContain('the most that the process has taken');
+  const result = JSON.parse(readFileSync(join(path, runFiles.result), 'utf8'));
+  writeJson(join(path, runFiles.result), { ...result, peakOf: 'process' });
+  expect(await textOf()).toContain('the most that the process has taken');
+});
