@@ -39,6 +39,7 @@ import { quickSplits } from '../sources/quick-splits.js';
 import { changedPreset, plannedRuns } from '../sweep/configure.js';
 import { type TaskName, taskNames, tasks } from '../tasks/task.js';
 import { calledAs } from './called-as.js';
+import { requireUsed } from './mechanism-options.js';
 import { openLastingEngine } from './open-engine.js';
 import { listOf, nameIn, seedNumber, taskArgument } from './option-values.js';
 import { reportJson, writeReport } from './report.js';
@@ -71,6 +72,7 @@ type CompareOptions = BackendOptions & {
   k?: number;
   features?: number;
   landmarks: number;
+  redraw?: number;
   lengths: readonly number[];
   rounds: number;
   most: number;
@@ -113,6 +115,7 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
       wholeNumber,
       usual.landmarks,
     )
+    .option('--redraw <N>', 'steps after which random features are drawn anew (default: never)', wholeNumber)
     .option('--lengths <N,...>', 'tokens of the measured document', listOf(wholeNumber), [
       1024, 4096, 16_384,
     ] as readonly number[])
@@ -140,6 +143,7 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
       if (options.batch !== undefined) command.error('--batch goes with --data');
       if (options.steps !== undefined && options.steps < 5) command.error('--steps must be at least 5');
     }
+    requireUsed(command, '--mechanisms', options.mechanisms);
     await compare(options, io, host);
   });
 }
@@ -153,14 +157,15 @@ function mechanismList(text: string): readonly MechanismName[] {
 const REASONS: readonly string[] = [...REFUSALS, 'SHAPE_MISMATCH', 'NAN_FOUND'];
 
 async function compare(options: CompareOptions, io: Io, host: Host): Promise<void> {
-  const { mechanisms, task, seed: seeds, landmarks, out } = options;
+  const { mechanisms, task, seed: seeds, landmarks, redraw, out } = options;
   const defaults = isQuick(options) ? quickMechanisms : usual;
   const { k = defaults.k, features = defaults.features } = options;
   const file = join(out, 'bench.json');
   requireWritable(file);
   const sources = sourcesOf(options, io);
   const { model } = sources.presetOf(task);
-  const planned = plannedRuns({ tasks: [task], mechanisms, seeds, k, features, landmarks });
+  const numbers = { k, features, landmarks, ...(redraw !== undefined && { redraw }) };
+  const planned = plannedRuns({ tasks: [task], mechanisms, seeds, ...numbers });
   const settings = new Map(planned.map(({ mechanism }) => [mechanismTitle(mechanism), mechanism]));
 
   const refused = new Map<string, string>();

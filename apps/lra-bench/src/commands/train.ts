@@ -12,11 +12,12 @@ import {
   wholeNumber,
 } from '@topk-attention/app-kit/node';
 import type { Host } from '../host.js';
-import { mechanisms, mechanismTitle } from '../model/mechanism.js';
+import { mechanismTitle } from '../model/mechanism.js';
 import { type MechanismName, mechanismNames, usual } from '../model/settings.js';
 import { type PresetName, presetNames } from '../presets/presets.js';
 import { type Changes, changedPreset, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
+import { requireUsed } from './mechanism-options.js';
 import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
 import { type Finished, type NamedPreset, trainRuns } from './train-runs.js';
@@ -132,11 +133,7 @@ export function trainCommand(io: Io, host: Host): CommandUnknownOpts {
     )
     .addHelpText('after', notes);
   return command.action(async (options) => {
-    for (const name of ['k', 'features', 'landmarks', 'redraw'] as const) {
-      const has = (one: MechanismName): boolean => mechanisms[one].options.includes(name);
-      if (command.getOptionValueSource(name) === 'cli' && !options.mechanism.some(has))
-        command.error(`--${name} goes with --mechanism ${mechanismNames.filter(has).join(', ')}`);
-    }
+    requireUsed(command, '--mechanism', options.mechanism);
     await trainAll(options, io, host);
   });
 }

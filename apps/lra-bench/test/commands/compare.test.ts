@@ -53,6 +53,10 @@ test('--measure-only measures the model of the preset and trains nothing', async
   expect(readFileSync(join(out, 'lra.md'), 'utf8')).toContain('A step of training by length');
   expect(existsSync(join(out, 'runs'))).toBe(false);
   expect(await errorOf([...args, '--steps', '5'])).toMatchObject({ code: 'USAGE' });
+  expect(await errorOf([...args, '--k', '5'])).toMatchObject({
+    code: 'USAGE',
+    message: expect.stringContaining('--k goes with --mechanisms top-k'),
+  });
   const refused = ['compare', '--mechanisms', 'soft', '--task', 'image', '--measure-only', '--out', out];
   expect(await errorOf([...refused, '--backend', 'reference'])).toMatchObject({ code: 'UNSUPPORTED' });
 });
