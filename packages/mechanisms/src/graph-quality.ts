@@ -3,6 +3,7 @@ import {
   cast,
   concat,
   fill,
+  formatShape,
   le,
   logicalAnd,
   lt,
@@ -12,6 +13,7 @@ import {
   scope,
   sum,
   type Tensor,
+  TopKError,
   where,
 } from '@topk-attention/core';
 import type { MechanismCall } from '@topk-attention/nn';
@@ -82,8 +84,14 @@ function countsOf(call: MechanismCall, graph: Tensor): GraphCounts {
   );
 }
 
-/** Reads counts back as shares. Shares of nothing are 1. */
+/** Reads counts back as shares. Shares of nothing are 1. @throws TopKError SHAPE_MISMATCH for another tensor */
 export async function graphQuality(counts: GraphCounts): Promise<GraphQuality> {
+  if (counts.rank !== 1 || counts.shape[0] !== 6) {
+    throw new TopKError('SHAPE_MISMATCH', 'graphQuality: no counts of a graph', {
+      expected: '[6], as onGraph of sparsefinder gets it',
+      got: formatShape(counts.shape),
+    });
+  }
   const [support = 0, found = 0, listed = 0, visible = 0, queries = 0, covered = 0] = await counts.data();
   const share = (part: number, whole: number): number => (whole === 0 ? 1 : part / whole);
   return {

@@ -1,4 +1,4 @@
-import { mul, sub, sum, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
+import { mul, sub, sum, type Tensor, tensor, valueAndGrad, zeros } from '@topk-attention/core';
 import {
   attentionLayer,
   contextOf,
@@ -188,4 +188,8 @@ describe('wrong use', () => {
       expect(() => sparsefinder(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
     },
   );
+});
+
+test('the quality of a graph needs its counts', async () => {
+  await expect(graphQuality(zeros(backend, [3]))).rejects.toMatchObject({ code: 'SHAPE_MISMATCH' });
 });
