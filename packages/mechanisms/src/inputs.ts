@@ -46,6 +46,22 @@ export function shown(call: MechanismCall, x: Tensor, hidden = 0): Tensor {
   return visible === undefined ? wide : where(visible, wide, hidden);
 }
 
+/**
+ * Which queries of a call are no padding, bool [B, 1, Lq, 1]: those whose keys are none. Undefined if all count, as with
+ * a source, whose lengths say nothing of the queries.
+ */
+export function visibleQueries(call: MechanismCall): Tensor | undefined {
+  const same = call.fromSource !== true && call.query.shape[2] === call.key.shape[2];
+  return same ? visibleKeys(call) : undefined;
+}
+
+/** The queries of a call in f32, with zeros at padding, which may be NaN. */
+export function shownQuery(call: MechanismCall): Tensor {
+  const visible = visibleQueries(call);
+  const wide = cast(call.query, 'f32');
+  return visible === undefined ? wide : where(visible, wide, 0);
+}
+
 /** How many keys each query sees, f32 [B, 1, 1 or Lq, 1], at least 1. @param before keys that are in a state */
 export function keyCounts({ query, key, options }: MechanismCall, before = 0): Tensor {
   const { keyLengths, causal } = options;

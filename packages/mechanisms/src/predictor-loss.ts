@@ -22,7 +22,7 @@ import { type MechanismCall, parameterOf, visibleKeys } from '@topk-attention/nn
 import { drawnEntries } from './drawn-entries.js';
 import { entmaxWeights } from './entmax.js';
 import { perHead } from './features.js';
-import { shown } from './inputs.js';
+import { shown, shownQuery, visibleQueries } from './inputs.js';
 import { visiblePairs } from './pairs.js';
 import { type PredictorSettings, toCentroids } from './predicted-graph.js';
 import { type ChunkCall, mapPairChunks } from './query-chunks.js';
@@ -34,31 +34,39 @@ interface LossSettings extends Pick<PredictorSettings, 'by'> {
 }
 
 /**
- * The mean over queries of max(0, margin + |q - k+|^2 - |q - k-|^2) of projections, where k+ is a random key of the query's
+ * The mean over queries, none of them padding, of max(0, margin + |q - k+|^2 - |q - k-|^2) of projections, where k+ is a random key of the query's
  * support and k- a random other one; and for clusters the mean squared distance of projections to their nearest centroid,
- * which moves the centroids alone, as k-means does. Shape []. Its gradient reaches the predictor only.
+ * which moves the centroids alone, as k-means does; padding counts for nothing. Shape []. Its gradient reaches the predictor only.
  */
 export function predictorLoss(call: MechanismCall, { margin, by, seed }: LossSettings): Tensor {
   return scope(() => {
     const projection = cast(parameterOf(call.context, 'projection'), 'f32');
     const of = (x: Tensor): Tensor => perHead(detached(x), projection);
-    const query = of(cast(call.query, 'f32'));
+    const given = shownQuery(call);
+    const query = of(given);
     const key = of(shown(call, call.key));
-    const [positive, negative] = drawnPairs(call, seed);
+    const [positive, negative] = drawnPairs({ ...call, query: given }, seed);
     const near = distanceTo(query, key, positive);
     const far = distanceTo(query, key, negative);
-    const counts = logicalAnd(le(0, positive), le(0, negative));
+    const drawn = logicalAnd(le(0, positive), le(0, negative));
+    const ofQueries = visibleQueries(call);
+    const counts = ofQueries === undefined ? drawn : logicalAnd(drawn, ofQueries);
     const hinges = where(counts, max(sub(add(near, margin), far), 0), 0);
     const loss = div(sum(hinges), max(sum(cast(counts, 'f32')), 1));
     if (by !== 'clusters') return loss;
     const centroids = cast(parameterOf(call.context, 'centroids'), 'f32');
-    const visible = visibleKeys(call);
     const toNearest = (x: Tensor): Tensor =>
       neg(maxOver(neg(toCentroids(detached(x), centroids)), { axes: [3], keepDims: true }));
-    const ofKeys = toNearest(key);
-    const seen = visible === undefined ? ofKeys : where(visible, ofKeys, 0);
-    return add(loss, add(mean(toNearest(query)), mean(seen)));
+    const away = add(meanOf(toNearest(query), ofQueries), meanOf(toNearest(key), visibleKeys(call)));
+    return add(loss, away);
   });
+}
+
+/** The mean of x [B, heads, L, 1] over visible tokens, bool [B, 1, L, 1]; over all if undefined. 0 without any. */
+function meanOf(x: Tensor, visible: Tensor | undefined): Tensor {
+  if (visible === undefined) return mean(x);
+  const count = mul(sum(cast(visible, 'f32')), x.shape[1] as number);
+  return div(sum(where(visible, x, 0)), max(count, 1));
 }
 
 /**

@@ -2,10 +2,12 @@ import {
   aNumber,
   cast,
   concat,
+  div,
   fill,
   graphAttention,
   linear,
   matmul,
+  max,
   mul,
   type OptionKinds,
   readOptions,
@@ -27,7 +29,7 @@ import {
   visibleKeys,
 } from '@topk-attention/nn';
 import { perHead } from './features.js';
-import { requireNumber, requireWhole, shown } from './inputs.js';
+import { requireNumber, requireWhole, shown, shownQuery, visibleQueries } from './inputs.js';
 import { passedEdges } from './passed-edges.js';
 import { pairsAtATime } from './query-chunks.js';
 import { seedOfCall } from './random.js';
@@ -88,7 +90,7 @@ export function sbm(options?: SbmOptions): Mechanism {
   const attend = (call: MechanismCall): Tensor => {
     const { scale, keyLengths } = call.options;
     const rates = edgeRates(call, exploration);
-    if (densityPenalty > 0) addLoss(call.context, mul(densityOf(rates), densityPenalty));
+    if (densityPenalty > 0) addLoss(call.context, mul(densityOf(call, rates), densityPenalty));
     const most = pairsAtATime(call.query.backend, call.context);
     const graph = sampleGraph(rates, edges, seedOfCall(call, seed), most);
     const wide = (x: Tensor): Tensor => cast(x, 'f32');
@@ -156,9 +158,8 @@ export function edgeRates(
   };
   const products = reshape(matmul(clusters, clusters, { transposeB: true }), [heads, count * count]);
   const blocks = reshape(softmax(products), [heads, count, count]);
-  const query = cast(call.query, 'f32');
   // The blocks are symmetric, so they are their own transpose.
-  const mixed = perHead(membership(query), blocks);
+  const mixed = perHead(membership(shownQuery(call)), blocks);
   const constant = (like: Tensor, value: number): Tensor =>
     fill(like.backend, value, [...like.shape.slice(0, 3), 1]);
   const own = membership(shown(call, call.key));
@@ -172,9 +173,19 @@ export function edgeRates(
   };
 }
 
-/** Mean over examples, heads and pairs of the expected edges, shape []: linear in the lengths. 0 without pairs. */
-function densityOf({ query, key }: Rates): Tensor {
+/**
+ * Mean over heads and the pairs of all examples, without padding, of the expected edges, shape []: linear in the lengths.
+ * 0 without pairs.
+ */
+function densityOf(call: MechanismCall, { query, key }: Rates): Tensor {
   const [batch, heads, queries] = query.shape as readonly [number, number, number];
-  const pairs = batch * heads * queries * (key.shape[2] as number);
-  return mul(sum(mul(sum(query, { axes: [2] }), sum(key, { axes: [2] }))), 1 / Math.max(1, pairs));
+  const [ofQueries, ofKeys] = [visibleQueries(call), visibleKeys(call)];
+  // Rates of hidden keys are 0.
+  const seen = ofQueries === undefined ? query : where(ofQueries, query, 0);
+  const edges = sum(mul(sum(seen, { axes: [2] }), sum(key, { axes: [2] })));
+  if (ofKeys === undefined)
+    return mul(edges, 1 / Math.max(1, batch * heads * queries * (key.shape[2] as number)));
+  const counted = (visible: Tensor): Tensor => sum(cast(visible, 'f32'), { axes: [2] });
+  const pairs = mul(sum(mul(counted(ofKeys), ofQueries === undefined ? queries : counted(ofQueries))), heads);
+  return div(edges, max(pairs, 1));
 }

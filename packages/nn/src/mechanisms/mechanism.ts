@@ -67,6 +67,8 @@ export interface MechanismCall {
   readonly value: Tensor;
   /** The layer's input [B, Lq, width], from which the queries were projected. Layers of this package always pass it. */
   readonly input?: Tensor;
+  /** True if keys and values are those of a source. Default: keys and queries are of the same tokens, padding too. */
+  readonly fromSource?: boolean;
   /** Each as in core. Absent: not asked for. */
   readonly options: MechanismOptions;
 }

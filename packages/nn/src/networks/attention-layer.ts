@@ -131,6 +131,7 @@ export function attentionLayer(options: AttentionLayerOptions): MultiHeadAttenti
       query,
       ...(source instanceof Tensor ? keysAndValues(context, source, offset, tied) : source),
       input: x,
+      ...(source !== x && { fromSource: true }),
       options,
     };
   };
