@@ -12,9 +12,10 @@ import {
   TopKError,
 } from '@topk-attention/core';
 import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
-import { perHead, softplus } from './features.js';
+import { perHead } from './features.js';
 import { keyCounts, requireWhole, shown } from './inputs.js';
 import { noPairs, notSoftmax } from './refusals.js';
+import { softplus } from './softplus.js';
 
 export interface CausalLunaOptions {
   /** Vectors of the memory. Default 16. */

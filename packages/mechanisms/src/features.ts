@@ -1,18 +1,4 @@
-import {
-  abs,
-  add,
-  broadcastTo,
-  exp,
-  fill,
-  log,
-  matmul,
-  max,
-  neg,
-  reshape,
-  rmsNorm,
-  scope,
-  type Tensor,
-} from '@topk-attention/core';
+import { broadcastTo, fill, matmul, reshape, rmsNorm, scope, type Tensor } from '@topk-attention/core';
 
 /** x [B, H, L, d] times the transposed matrix of its head, weights [H, n, d]: [B, H, L, n]. */
 export function perHead(x: Tensor, weights: Tensor): Tensor {
@@ -27,11 +13,6 @@ export function unit(x: Tensor, factor = 1): Tensor {
   const width = x.shape.at(-1) as number;
   // Over the root of its mean square, as one operation with its gradient.
   return scope(() => rmsNorm(x, fill(x.backend, factor * width ** -0.5, [width], x.dtype), 1e-12 / width));
-}
-
-/** log(1 + exp(x)), without overflow. */
-export function softplus(x: Tensor): Tensor {
-  return add(max(x, 0), log(add(exp(neg(abs(x))), 1)));
 }
 
 /** Queries [B, heads, L, d] as the rows of their key heads: [B, keyValueHeads, heads / keyValueHeads L, d]. */

@@ -25,12 +25,13 @@ import {
   type MechanismStep,
   parameterOf,
 } from '@topk-attention/nn';
-import { byKeyHead, perHead, softplus, unit } from './features.js';
+import { byKeyHead, perHead, unit } from './features.js';
 import { type GatedInputs, gatedAttention } from './gated-sums.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { noPairs } from './refusals.js';
 import { sinCos } from './sin-cos.js';
+import { softplus } from './softplus.js';
 
 export interface RfaOptions {
   /** Width of the feature map. Even for 'gaussian', which has a sine and a cosine per direction. Default 128. */

@@ -28,10 +28,11 @@ import {
   type MechanismCall,
   parameterOf,
 } from '@topk-attention/nn';
-import { perHead, softplus } from './features.js';
+import { perHead } from './features.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { noPairs, notSoftmax } from './refusals.js';
+import { softplus } from './softplus.js';
 
 export interface TrainableKernelOptions {
   /** Layers of the feature map. Default 1. */
