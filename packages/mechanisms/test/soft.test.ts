@@ -1,11 +1,11 @@
-import { concat, mul, narrow, tensor } from '@topk-attention/core';
+import { add, concat, mul, narrow, sum, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import { attentionLayer, contextOf, initialize } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
-import { soft } from '../src/index.js';
+import { type SoftOptions, soft } from '../src/index.js';
 import { backend, expectGolden, expectNumbers, goldenCall } from './support/goldens.js';
 import { describeLaws } from './support/laws.js';
-import { randomTensor } from './support/random.js';
+import { randomNumbers, randomTensor } from './support/random.js';
 
 // Enough steps for 11 digits.
 const iterations = 40;
@@ -73,6 +73,47 @@ describe('a layer', () => {
     const keyLengths = tensor(backend, Int32Array.of(1), [1]);
     const output = await narrow(layer.apply(context, x, { keyLengths }), 1, 0, 1).data();
     expect(Array.from(output).every(Number.isFinite)).toBe(true);
+  });
+});
+
+/** A direction, and tokens of a normal distribution: n 2000, d 32. */
+function normalTokens(deviation: number): {
+  readonly x: Tensor;
+  readonly value: Tensor;
+  readonly way: Tensor;
+} {
+  const next = randomNumbers(7);
+  // Sums of 12 uniform numbers of [-1, 1) have a variance of 4.
+  const normal = (): number => Array.from({ length: 12 }, next).reduce((all, one) => all + one, 0) / 2;
+  const of = (factor: number): Tensor =>
+    tensor(
+      backend,
+      Float64Array.from({ length: 64_000 }, () => factor * normal()),
+      [1, 1, 2000, 32],
+    );
+  return { x: of(deviation), value: of(1), way: of(deviation) };
+}
+
+describe.each([0.3, 1])('32 landmarks of 2,000 normal tokens with a deviation of %d', (deviation) => {
+  const { x, value, way } = normalTokens(deviation);
+  const { context, path } = goldenCall();
+  const attend = (query: Tensor, settings: SoftOptions): Tensor =>
+    soft({ landmarks: 32, ...settings }).attend({ context, path, query, key: query, value, options: {} });
+
+  test.each([false, true])('the default of iterations has converged, normalise: %s', async (normalise) => {
+    const made = Array.from(await attend(x, { normalise }).data());
+    const more = Array.from(await attend(x, { normalise, iterations: 80 }).data());
+    const largest = more.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
+    const away = made.reduce((most, one, at) => Math.max(most, Math.abs(one - (more[at] as number))), 0);
+    expect(away / largest).toBeLessThan(1e-9);
+
+    const loss = (of: Tensor): Tensor => sum(mul(attend(of, { normalise }), value));
+    const { gradients } = valueAndGrad(loss)(x);
+    const slope = Number((await sum(mul(gradients, way)).data())[0]);
+    const at = async (step: number): Promise<number> =>
+      Number((await loss(add(x, mul(way, step))).data())[0]);
+    const found = ((await at(1e-5)) - (await at(-1e-5))) / 2e-5;
+    expect(Math.abs(slope / found - 1)).toBeLessThan(1e-4);
   });
 });
 
