@@ -70,7 +70,8 @@ const FIRST_ROWS = 64;
  * change earlier rows by rounding, and a NaN among them reaches all: `form: 'direct'` is strict. A layer's `scale`
  * multiplies the product of unit vectors. Decoding keeps keys and values, as softmax does.
  *
- * @throws TopKError INVALID_OPTION
+ * @throws TopKError INVALID_OPTION, when applied also for a scale whose features may overflow f32: above 32, or less from a
+ * headDim of 41 on, 18.65 for 64, 9.52 for 128.
  *
  * @example
  * const layer = attentionLayer({ width: 64, heads: 4, mechanism: relativeKernel({ length: 512 }) });
@@ -123,14 +124,30 @@ export function relativeKernel(options: RelativeKernelOptions): Mechanism {
   };
 }
 
-/** Features are at most exp(sqrt(scale) |w|), and f32 ends at exp(88). */
+/** Of any width: beyond, estimates are too rough for use. */
 const LARGEST_SCALE = 32;
 
-function requireScale(scale: number): void {
+/** Products of two features and their sums end at exp(88) in f32. */
+const LARGEST_EXPONENT = 85;
+
+/**
+ * Products of the features of a query and a key are at most exp(2 sqrt(scale) |w| - scale), where a direction w of that
+ * width is hardly ever longer than its root and 4. The scale at which that is the largest exponent, cut to two digits.
+ */
+function largestScale(headDim: number): number {
+  const longest = Math.sqrt(headDim) + 4;
+  const room = longest ** 2 - LARGEST_EXPONENT;
+  if (room <= 0) return LARGEST_SCALE;
+  const root = longest - Math.sqrt(room);
+  return Math.min(LARGEST_SCALE, Math.floor(100 * root ** 2) / 100);
+}
+
+function requireScale(scale: number, headDim: number): void {
   requireNumber('relativeKernel', 'scale', scale, 'positive');
-  if (scale <= LARGEST_SCALE) return;
+  const largest = largestScale(headDim);
+  if (scale <= largest) return;
   throw new TopKError('INVALID_OPTION', 'relativeKernel: random features would overflow', {
-    expected: `a scale of at most ${LARGEST_SCALE}`,
+    expected: `a scale of at most ${largest} for a headDim of ${headDim}`,
     got: String(scale),
     fix: 'Queries and keys are unit vectors, whose product needs no small scale: the default is 1',
   });
@@ -139,7 +156,7 @@ function requireScale(scale: number): void {
 /** exp(w . x - |x|^2 / 2), of unit vectors times the root of the scale; padding gives 0. */
 function featuresOf(call: MechanismCall): { readonly query: Tensor; readonly key: Tensor } {
   const { scale = 1 } = call.options;
-  requireScale(scale);
+  requireScale(scale, call.query.shape[3] as number);
   const directions = cast(parameterOf(call.context, 'directions'), 'f32');
   const of = (x: Tensor): Tensor => exp(sub(perHead(unit(x, Math.sqrt(scale)), directions), scale / 2));
   return { query: of(cast(call.query, 'f32')), key: shown(call, of(shown(call, call.key))) };

@@ -1,6 +1,12 @@
 import { type Backend, mul, narrow, sum, type Tensor, tensor, valueAndGrad } from '@topk-attention/core';
 import { createReferenceBackend } from '@topk-attention/core/reference';
-import { attentionLayer, contextOf, initialize, type ParameterTree } from '@topk-attention/nn';
+import {
+  attentionLayer,
+  contextOf,
+  initialize,
+  type MechanismCall,
+  type ParameterTree,
+} from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import { relativeKernel } from '../src/index.js';
 import { backend, expectGolden, goldenCall, goldenParameter } from './support/goldens.js';
@@ -96,6 +102,46 @@ describe('wrong use', () => {
   test('a scale whose features overflow', () => {
     const call = goldenCall(parameters, { scale: 1e3 });
     expect(() => relativeKernel({ length: 7 }).attend(call)).toThrow(/would overflow/);
+  });
+
+  describe.each([
+    ['f32', createReferenceBackend()],
+    ['f64', backend],
+  ] as const)('in %s, of the width of a head', (_, own) => {
+    const callOf = (headDim: number, scale: number): MechanismCall => {
+      const longest = Math.sqrt(headDim) + 4;
+      // Queries and keys along a direction as long as they get: the features are as large as they get.
+      const ones = tensor(own, new Float64Array(4 * headDim).fill(1), [1, 1, 4, headDim]);
+      const directions = tensor(own, new Float64Array(headDim).fill(longest * headDim ** -0.5), [
+        1,
+        1,
+        headDim,
+      ]);
+      const offsets = tensor(own, new Float64Array(7), [1, 7]);
+      return {
+        ...{ context: contextOf({ directions, offsets }), path: 'self', options: { scale } },
+        ...{ query: ones, key: ones, value: ones },
+      };
+    };
+    test.each([
+      [8, 32],
+      [64, 18.65],
+      [128, 9.52],
+      [256, 5.07],
+    ])('headDim %i takes a scale of up to %d', async (headDim, largest) => {
+      for (const form of ['fft', 'direct'] as const) {
+        const mechanism = relativeKernel({ length: 4, features: 1, form });
+        for (const number of await mechanism.attend(callOf(headDim, largest)).data()) {
+          expect(number).toBeCloseTo(1, 4);
+        }
+        expect(() => mechanism.attend(callOf(headDim, largest + 0.01))).toThrow(
+          expect.objectContaining({
+            code: 'INVALID_OPTION',
+            expected: `a scale of at most ${largest} for a headDim of ${headDim}`,
+          }),
+        );
+      }
+    });
   });
 
   test('a source', () => {
