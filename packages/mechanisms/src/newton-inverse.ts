@@ -3,6 +3,7 @@ import {
   aNumber,
   custom,
   div,
+  eq,
   formatShape,
   matmul,
   maxOver,
@@ -15,6 +16,7 @@ import {
   type Tensor,
   TopKError,
   tensor,
+  where,
 } from '@topk-attention/core';
 import { requireNumber, requireWhole } from './inputs.js';
 
@@ -28,10 +30,11 @@ export interface NewtonOptions {
 const kinds: OptionKinds<NewtonOptions> = { iterations: aNumber, ridge: aNumber };
 
 /**
- * The inverse of symmetric matrices P [..., m, m], nowhere with a negative eigenvalue, by Newton's iteration
- * A <- 2 A - A P A from A = 1.8 / |P|_1^2 P. 1.8, not 2: with 2 the eigenvector of equal row sums is lost at once. For a
- * singular P it nears the pseudo-inverse; small eigenvalues take more steps, and until then count for less. Always finite.
- * The gradient is that of an inverse, -A^T g A^T, without the steps.
+ * The inverse of symmetric matrices P [..., m, m] by Newton's iteration A <- 2 A - A P A from A = 1.8 / |P|_1^2 P. 1.8, not
+ * 2: with 2 the eigenvector of equal row sums is lost at once. Small eigenvalues take more steps, and until then count for
+ * less. For a singular P it nears the pseudo-inverse, and then leaves it: each step doubles the rounding there, which in f32
+ * shows from some 25 steps on; zeros give zeros. Matrices that are not symmetric may give anything, NaN too. `requireInverse`
+ * tells whether it is an inverse. The gradient is that of an inverse, -A^T g A^T, without the steps.
  *
  * @throws TopKError INVALID_OPTION, SHAPE_MISMATCH
  */
@@ -65,7 +68,9 @@ export function newtonInverse(matrix: Tensor, options?: NewtonOptions): Tensor {
 function inverted(matrix: Tensor, iterations: number): Tensor {
   const columns = sum(abs(matrix), { axes: [-2], keepDims: true });
   const norm = maxOver(columns, { axes: [-1], keepDims: true });
-  let current = mul(matrix, div(1.8, mul(norm, norm)));
+  // Never the norm's square, which f32 may not hold.
+  const safe = where(eq(norm, 0), 1, norm);
+  let current = mul(div(matrix, safe), div(1.8, safe));
   for (let step = 0; step < iterations; step++) {
     const next = scope(() => sub(mul(current, 2), matmul(matmul(current, matrix), current)));
     current.dispose();
