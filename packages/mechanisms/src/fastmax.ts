@@ -55,7 +55,8 @@ const kinds: OptionKinds<FastmaxOptions> = {
 /**
  * Fastmax (FAST, Gerami et al., 2024): weights 1 + s + s^2 / 2 (or 1 + s) of scores s, divided by their sum. A polynomial
  * of a product is a product of monomials, so the factorised form estimates nothing. Dropout drops moments of the keys in
- * the numerator, and has no meaning for the direct form.
+ * the numerator, and has no meaning for the direct form. A token of equal entries is standardised to zeros, which multiplies
+ * its gradient by 1e6.
  *
  * @throws TopKError INVALID_OPTION, also when the layer is built: for order 1 with scores that may fall below -1.
  *
@@ -144,7 +145,10 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
   };
 }
 
-/** x [..., d] less its mean, over its deviation, times a factor. */
+/**
+ * x [..., d] less its mean, over its deviation, times a factor; rows of equal entries become zeros, where the gradient is 1e6
+ * times the output's: 1e-12 is added to the variance, so that digits of outputs are those of the definition.
+ */
 function standardised(x: Tensor, factor: number): Tensor {
   return scope(() =>
     layerNorm(x, fill(x.backend, factor, [x.shape.at(-1) as number], x.dtype), undefined, 1e-12),

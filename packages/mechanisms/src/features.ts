@@ -8,7 +8,10 @@ export function perHead(x: Tensor, weights: Tensor): Tensor {
   return matmul(x, all, { transposeB: true });
 }
 
-/** x [..., d] over its length, times a factor; zeros stay zeros. */
+/**
+ * x [..., d] over its length, times a factor; zeros stay zeros, where the gradient is 1e6 times the output's. 1e-12 is added
+ * to the square of the length: 1e-6 would change outputs of short tokens in their sixth digit, and scale would count.
+ */
 export function unit(x: Tensor, factor = 1): Tensor {
   const width = x.shape.at(-1) as number;
   // Over the root of its mean square, as one operation with its gradient.

@@ -68,7 +68,8 @@ const FIRST_ROWS = 64;
  * random features of the buffer `directions` [heads, r, headDim]; biases `offsets` [heads, 2 length - 1], key less query,
  * from 0. In f32, biases of a head that differ by more than about 10 lose digits to the transform; causally, later tokens
  * change earlier rows by rounding, and a NaN among them reaches all: `form: 'direct'` is strict. A layer's `scale`
- * multiplies the product of unit vectors. Decoding keeps keys and values, as softmax does.
+ * multiplies the product of unit vectors. A token of zeros stays zeros, with a gradient 1e6 times that of its unit vector.
+ * Decoding keeps keys and values, as softmax does.
  *
  * @throws TopKError INVALID_OPTION, when applied also for a scale whose features may overflow f32: above 32, or less from a
  * headDim of 41 on, 18.65 for 64, 9.52 for 128.

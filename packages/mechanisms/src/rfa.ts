@@ -68,6 +68,7 @@ const kinds: OptionKinds<RfaOptions> = {
  * a learned bandwidth, and on demand the gate g = sigmoid(w . x + b) of the layer's input: sums S become
  * g S + (1 - g) phi(k) v^T. Directions are a buffer `directions` [keyValueHeads, r, headDim]; `bandwidth`
  * [keyValueHeads, headDim] and `gate.*` are trained. A layer's `scale` multiplies the product of unit vectors.
+ * A token of zeros stays zeros, with a gradient 1e6 times that of its unit vector.
  *
  * @throws TopKError INVALID_OPTION; when applied, UNSUPPORTED for a gate in a layer that is not causal.
  *
