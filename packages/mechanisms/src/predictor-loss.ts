@@ -34,9 +34,10 @@ interface LossSettings extends Pick<PredictorSettings, 'by'> {
 }
 
 /**
- * The mean over queries, none of them padding, of max(0, margin + |q - k+|^2 - |q - k-|^2) of projections, where k+ is a random key of the query's
+ * The mean over queries of max(0, margin + |q - k+|^2 - |q - k-|^2) of projections, where k+ is a random key of the query's
  * support and k- a random other one; and for clusters the mean squared distance of projections to their nearest centroid,
- * which moves the centroids alone, as k-means does; padding counts for nothing. Shape []. Its gradient reaches the predictor only.
+ * which moves the centroids alone, as k-means does. Padding counts for nothing. Shape []. Its gradient reaches the predictor
+ * only.
  */
 export function predictorLoss(call: MechanismCall, { margin, by, seed }: LossSettings): Tensor {
   return scope(() => {
