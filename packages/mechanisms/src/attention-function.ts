@@ -1,8 +1,12 @@
 import {
   type AttentionOptions,
+  aBoolean,
+  aNumber,
+  aTensor,
   aValue,
   type OptionKinds,
   oneOf,
+  optionsWithin,
   readOptions,
   required,
   TopKError,
@@ -14,6 +18,7 @@ import {
   type MechanismAbility,
   type ParameterTree,
 } from '@topk-attention/nn';
+import { requireNumber } from './inputs.js';
 
 export interface AttentionFunctionOptions {
   /** What the model's weights were trained with: softmax, or the mechanism itself. */
@@ -27,13 +32,33 @@ const kinds: OptionKinds<AttentionFunctionOptions> = {
   parameters: aValue('an object of tensors', (value) => typeof value === 'object' && value !== null),
 };
 
+/** What the function itself may be called with. */
+const calledKinds: OptionKinds<AttentionOptions> = {
+  scale: aNumber,
+  causal: aBoolean,
+  queryStart: aNumber,
+  mask: aTensor,
+  keyLengths: aTensor,
+  bias: aTensor,
+  relativeBias: optionsWithin({
+    table: required(aTensor),
+    bidirectional: required(aBoolean),
+    maxDistance: required(aNumber),
+  }),
+  dropout: optionsWithin({ rate: required(aNumber), seed: required(aNumber) }),
+  queryChunk: aNumber,
+  budgetBytes: aNumber,
+};
+
 /**
  * A mechanism as the `attention` or `crossAttention` of a model that takes a function, such as T5, whose own attention has
  * relative biases. In a model whose weights were trained with
- * softmax it is refused unless it computes or estimates softmax, as `exact()`, `topK({ k })` and `performer()` do.
+ * softmax it is refused unless it computes or estimates softmax, as `exact()`, `topK({ k })` and `performer()` do. A call's
+ * `budgetBytes` is that of a run: the mechanism heeds it as in a layer. It plans its chunks itself, so there is no
+ * `queryChunk`.
  *
  * @throws TopKError INVALID_OPTION; UNSUPPORTED with the reason, at once for such a model and for tied keys, and when called
- * for what the mechanism does not take.
+ * for what the mechanism does not take; DOES_NOT_FIT as the mechanism in a layer.
  *
  * @example
  * const attention = attentionFunctionOf(topK({ k: 16 }), { trainedWith: 'softmax' });
@@ -59,7 +84,17 @@ export function attentionFunctionOf(
   }
   if (self !== undefined) throw refusal('is for self-attention layers of nn', 'any source', refusals?.source);
   return (query, key, value, called) => {
-    const { queryChunk: _chunk, budgetBytes: _budget, ...asked } = called;
+    const { queryChunk, budgetBytes, ...asked } = readOptions('attentionFunctionOf', called, calledKinds);
+    if (queryChunk !== undefined) {
+      throw refusal(
+        'takes no queryChunk',
+        'budgetBytes',
+        'A mechanism plans its chunks itself, within a budget',
+      );
+    }
+    if (budgetBytes !== undefined && budgetBytes !== Number.POSITIVE_INFINITY) {
+      requireNumber('attentionFunctionOf', 'budgetBytes', budgetBytes, 'positive');
+    }
     const last = (key.shape[2] as number) - (query.shape[2] as number);
     // Those that compute softmax of all scores know positions of queries.
     if (!takes.includes('relativeBias') && (asked.queryStart ?? last) !== last) {
@@ -69,7 +104,10 @@ export function attentionFunctionOf(
       if (given === undefined || given === false || takes.includes(ability as MechanismAbility)) continue;
       throw refusal(`takes no ${ability}`, takes.join(', '), refusals?.[ability as MechanismAbility]);
     }
-    const context = contextOf(parameters);
+    const context = contextOf(parameters, {
+      training: false,
+      ...(budgetBytes !== undefined && { budgetBytes }),
+    });
     return mechanism.attend({ context, path: 'attention', query, key, value, options: asked });
   };
 }

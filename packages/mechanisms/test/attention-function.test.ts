@@ -1,4 +1,4 @@
-import { exactAttention, narrow, zeros } from '@topk-attention/core';
+import { type AttentionOptions, exactAttention, narrow, zeros } from '@topk-attention/core';
 import { exact, performer, topK } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
 import * as mechanisms from '../src/index.js';
@@ -35,6 +35,31 @@ test('the place of the first query counts where positions do', async () => {
   expect(() => sums(last, key, value, { causal: true, queryStart: 3 })).toThrow(/takes no queryStart/);
 });
 
+test('the budget of a call is that of a layer', async () => {
+  for (const mechanism of [mechanisms.sigmoidAttention(), exact()]) {
+    const attention = attentionFunctionOf(mechanism, { trainedWith: 'mechanism' });
+    expect(() => attention(query, key, value, { budgetBytes: 1 })).toThrow(
+      expect.objectContaining({ code: 'DOES_NOT_FIT' }),
+    );
+    await expectClose(
+      attention(query, key, value, { budgetBytes: 2 ** 20 }),
+      attention(query, key, value, { budgetBytes: Number.POSITIVE_INFINITY }),
+    );
+  }
+});
+
+test.each([{ budgetBytes: -1 }, { budgetBytes: Number.NaN }, { bogus: 3 }, { causal: 1 }])(
+  'a call with %o is a mistake',
+  (options) => {
+    for (const mechanism of [mechanisms.simpleTron(), mechanisms.sigmoidAttention({ length: 7 })]) {
+      const attention = attentionFunctionOf(mechanism, { trainedWith: 'mechanism' });
+      expect(() => attention(query, key, value, options as AttentionOptions)).toThrow(
+        expect.objectContaining({ code: 'INVALID_OPTION' }),
+      );
+    }
+  },
+);
+
 describe('refused with the reason', () => {
   const { simpleTron, sigmoidAttention, fastmax, rfa, trainableKernel, entmaxAttention } = mechanisms;
   const { sparsefinder, sbm, soft, relativeKernel, causalLuna } = mechanisms;
@@ -59,6 +84,11 @@ describe('refused with the reason', () => {
     expect(() => attention(query, key, value, { bias: zeros(backend, [1, 1, 7, 7]) })).toThrow(
       /single pairs/,
     );
+  });
+
+  test('a chunk of queries', () => {
+    const attention = attentionFunctionOf(entmaxAttention(), { trainedWith: 'mechanism' });
+    expect(() => attention(query, key, value, { queryChunk: 2 })).toThrow(/plans its chunks itself/);
   });
 
   test('keys that are queries', () => {
