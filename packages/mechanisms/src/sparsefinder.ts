@@ -7,6 +7,7 @@ import {
   readOptions,
   scope,
   type Tensor,
+  TopKError,
 } from '@topk-attention/core';
 import { addLoss, initializers, type Mechanism, type MechanismCall } from '@topk-attention/nn';
 import { attendAll, scaledQuery } from './entmax.js';
@@ -21,7 +22,10 @@ import { seedOfCall } from './random.js';
 import { notSoftmax } from './refusals.js';
 
 export interface SparsefinderOptions {
-  /** Most keys of a query: of the candidates, window and first keys before the nearest others. Default 64. */
+  /**
+   * Most keys of a query: of the candidates, window and first keys before the nearest others. At least as many as the window
+   * and the first keys, 2 window + 1 + first; what is above that is predicted. Default 64.
+   */
   readonly edges?: number;
   /**
    * When a key is a candidate: 'buckets', if it shares a bucket with the query in any coordinate of the projections;
@@ -101,6 +105,7 @@ export function sparsefinder(options?: SparsefinderOptions): Sparsefinder {
     requireWhole('sparsefinder', name, settings[name], 1);
   }
   for (const name of ['window', 'first'] as const) requireWhole('sparsefinder', name, settings[name], 0);
+  requireRoom(settings);
   requireNumber('sparsefinder', 'radius', settings.radius, 'positive');
   requireNumber('sparsefinder', 'margin', margin, 'positive');
   requireWhole('sparsefinder', 'clusters, of which the nearest count,', clusters, settings.nearest);
@@ -137,6 +142,17 @@ export function sparsefinder(options?: SparsefinderOptions): Sparsefinder {
     attend: (call) => scope(() => attend(call)),
     step: (call, state) => stepWithKeys(call, state, (whole) => scope(() => attend(whole))),
   };
+}
+
+/** Keys that are always there tie, and fewer edges would keep the lowest of them: not even a query's own key. */
+function requireRoom({ edges, window, first }: PredictorSettings): void {
+  const always = 2 * window + 1 + first;
+  if (edges >= always) return;
+  throw new TopKError('INVALID_OPTION', 'sparsefinder: bad edges', {
+    expected: `at least ${always}, 2 window + 1 + first with a window of ${window} and first of ${first}`,
+    got: String(edges),
+    fix: 'Use more edges, or a smaller window',
+  });
 }
 
 function attendPredicted(

@@ -182,6 +182,13 @@ test('the gradient of the predictor moves nothing else', async () => {
 });
 
 describe('wrong use', () => {
+  test('fewer edges than the keys that are always there', () => {
+    expect(() => sparsefinder({ edges: 4 })).toThrow(/at least 8, 2 window \+ 1 \+ first/);
+    expect(() => sparsefinder({ window: 40 })).toThrow(/at least 82/);
+    expect(() => sparsefinder({ edges: 8 })).not.toThrow();
+    expect(() => sparsefinder({ edges: 1, window: 0, first: 0 })).not.toThrow();
+  });
+
   test.each([{ edges: 0 }, { projections: 0 }, { nearest: 3, clusters: 2 }, { radius: 0 }, { window: -1 }])(
     '%o',
     (options) => {

@@ -101,7 +101,9 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
     about: 'the same, after training over a predicted graph of at most k keys',
     seesOrder: true,
     options: ['k'],
-    make: ({ k }) => sparsefinder({ edges: k }),
+    // However few the keys, no more than half are neighbours or first: the others are predicted.
+    make: ({ k }) =>
+      sparsefinder({ edges: k, window: Math.min(3, Math.floor(k / 8)), first: Math.min(1, k - 1) }),
   },
   sbm: {
     about: 'softmax over a random, learned graph of at most k keys',

@@ -54,7 +54,7 @@ const layers: { readonly [name: string]: Tested } = {
   'trainable kernel': attending(mechanisms.trainableKernel({ layers: 2, penalty: 0.1 })),
   'trainable kernel, causal': attending(mechanisms.trainableKernel({ gate: 'low-rank', chunk: 4 }), true),
   entmax: attending(mechanisms.entmaxAttention(), true),
-  Sparsefinder: attending(mechanisms.sparsefinder({ edges: 5, by: 'clusters' }), true),
+  Sparsefinder: attending(mechanisms.sparsefinder({ edges: 5, window: 1, by: 'clusters' }), true),
   'Sparsefinder by buckets': attending(mechanisms.sparsefinder({ edges: 5, window: 1 })),
   SBM: attending(mechanisms.sbm({ clusters: 4, edges: 8, exploration: 0.3 })),
   SOFT: attending(mechanisms.soft({ landmarks: 3, normalise: true })),
