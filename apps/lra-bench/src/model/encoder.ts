@@ -19,7 +19,7 @@ export function encoderOf(
   feedForwardK?: number,
 ): Layer<readonly [x: Tensor, inputs?: Pick<EncoderInputs, 'keyLengths'>]> {
   const { layers, width, heads, headDim, hidden, dropout } = settings;
-  const { block, isCausal, seesOrder } = mechanisms[mechanism.name];
+  const { block, memoryDeviation, isCausal, seesOrder } = mechanisms[mechanism.name];
   if (seesOrder && settings.zeroPixel === 'masked') {
     throw new TopKError('INVALID_OPTION', `${mechanism.name}: black pixels are moved behind the others`, {
       expected: 'pixels where they stand, because it sees distances between tokens',
@@ -35,7 +35,12 @@ export function encoderOf(
       });
     }
     const blocks = Array.from({ length: layers }, () => block({ width, heads, hidden, dropout }));
-    return memoryEncoder({ width, memory: mechanism.landmarks ?? usual.landmarks, blocks });
+    return memoryEncoder({
+      width,
+      memory: mechanism.landmarks ?? usual.landmarks,
+      blocks,
+      ...(memoryDeviation !== undefined && { deviation: memoryDeviation }),
+    });
   }
   const value = mechanismOf(mechanism, settings.tokens + (settings.pooling === 'class' ? 1 : 0));
   const takesDropout = value.takes.includes('dropout');

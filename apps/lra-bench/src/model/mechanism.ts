@@ -38,6 +38,8 @@ export interface MechanismFacts {
   readonly make?: (settings: NeededSettings, tokens: number) => Mechanism;
   /** In place of `make`: a block of the encoder, beside whose text a memory travels. */
   readonly block?: (sizes: BlockSizes) => TwoStreamBlock;
+  /** Beside `block`: deviation of the memory's first values. Default: Luna's. */
+  readonly memoryDeviation?: number;
 }
 
 type NeededSettings = Required<Pick<MechanismSettings, MechanismOption>>;
@@ -101,7 +103,7 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
     about: 'the same, after training over a predicted graph of at most k keys',
     seesOrder: true,
     options: ['k'],
-    // However few the keys, no more than half are neighbours or first: the others are predicted.
+    // From 4 keys on at least half are left to the prediction.
     make: ({ k }) =>
       sparsefinder({ edges: k, window: Math.min(3, Math.floor(k / 8)), first: Math.min(1, k - 1) }),
   },
@@ -139,6 +141,7 @@ export const mechanisms: { readonly [name in MechanismName]: MechanismFacts } = 
     seesOrder: true,
     options: ['landmarks'],
     block: (sizes) => convLunaBlock(sizes),
+    memoryDeviation: 1,
   },
   'causal-luna': {
     about: 'means of the text so far, by a memory that stays; its classifiers are causal',

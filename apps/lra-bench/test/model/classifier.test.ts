@@ -186,3 +186,16 @@ test('the first values of biases are those of any linear layer', () => {
   expect(values.some((value) => value !== 0)).toBe(true);
   expect(Math.max(...values)).toBeLessThanOrEqual(1 / 8);
 });
+
+test.each([
+  ['luna', 1 / 8],
+  ['conv-luna', 1],
+] as const)('the memory of %s begins with a deviation of %d', (name, deviation) => {
+  const memory = classifier(presetOf('small', 'listops').model, { name, landmarks: 64 }).parameters[
+    'encoder.memory'
+  ];
+  expect(memory?.shape).toEqual([64, 64]);
+  const values = Array.from(memory?.initializer([64, 64], 3) ?? []);
+  const squares = values.reduce((total, value) => total + value * value, 0);
+  expect(Math.sqrt(squares / values.length) / deviation).toBeCloseTo(1, 1);
+});
