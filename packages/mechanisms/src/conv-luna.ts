@@ -35,7 +35,13 @@ import {
 import { filtered, pooledMax, type Windows, windowCounts } from './filters.js';
 import { requireNumber, requireWhole } from './inputs.js';
 import { requireHeads } from './luna.js';
-import type { TwoStreamBlock, TwoStreamInputs, TwoStreams } from './two-streams.js';
+import {
+  readInputs,
+  requireBothDirections,
+  type TwoStreamBlock,
+  type TwoStreamInputs,
+  type TwoStreams,
+} from './two-streams.js';
 
 export interface ConvLunaBlockOptions {
   readonly width: number;
@@ -69,12 +75,14 @@ const kinds: OptionKinds<ConvLunaBlockOptions> = {
  * Unlike the published code: the temperature of unpacking is used, not passed in another argument's place; padding hides
  * pooled windows too; projections are shared as the paper says; each norm is used where it is declared.
  *
- * @throws TopKError INVALID_OPTION; when applied, SHAPE_MISMATCH for a text shorter than a window.
+ * @throws TopKError INVALID_OPTION; UNSUPPORTED for `causal`; both also when applied, for inputs besides `keyLengths`, and
+ * SHAPE_MISMATCH for a text shorter than a window.
  *
  * @example
  * const block = convLunaBlock({ width: 64, heads: 4, hidden: 128, filter: 4 });
  */
 export function convLunaBlock(options: ConvLunaBlockOptions): TwoStreamBlock {
+  requireBothDirections('convLunaBlock', options);
   const given = readOptions('convLunaBlock', options, kinds);
   const { width, heads, hidden, pool, dropout: rate = 0.1 } = given;
   const { filter = pool === undefined ? 4 : undefined } = given;
@@ -127,9 +135,9 @@ export function convLunaBlock(options: ConvLunaBlockOptions): TwoStreamBlock {
   const keysOf = (context: Context, of: Tensor): Tensor =>
     splitHeads(projections.key.apply(within(context, 'key'), of), heads);
 
-  const apply = (context: Context, { x, memory }: TwoStreams, inputs: TwoStreamInputs = {}): TwoStreams =>
+  const apply = (context: Context, { x, memory }: TwoStreams, called?: TwoStreamInputs): TwoStreams =>
     scope(() => {
-      const { keyLengths } = inputs;
+      const { keyLengths } = readInputs('convLunaBlock', context, called);
       /** Filtered rows of [B, H, L, d]. */
       const through = (rows: Tensor): Tensor => {
         if (pool === undefined)
@@ -158,7 +166,7 @@ export function convLunaBlock(options: ConvLunaBlockOptions): TwoStreamBlock {
         memory: sum('norm_memory', memory, packed),
       };
     });
-  return { parameters, apply };
+  return { width, parameters, apply };
 }
 
 /** x [B, H, L, d] with `hidden` after each text's end. */

@@ -23,7 +23,13 @@ import {
   within,
 } from '@topk-attention/nn';
 import { requireNumber, requireWhole } from './inputs.js';
-import type { TwoStreamBlock, TwoStreamInputs, TwoStreams } from './two-streams.js';
+import {
+  readInputs,
+  requireBothDirections,
+  type TwoStreamBlock,
+  type TwoStreamInputs,
+  type TwoStreams,
+} from './two-streams.js';
 
 export interface LunaAttentionOptions {
   readonly width: number;
@@ -59,9 +65,10 @@ const blockKinds: OptionKinds<LunaBlockOptions> = {
  * projection), then the text to what the memory found (unpack). Linear in the length of the text. Parameters `pack_query`,
  * `pack_key`, `query`, `key`, `output`, and without ties `pack_value` and `value`.
  *
- * @throws TopKError INVALID_OPTION
+ * @throws TopKError INVALID_OPTION; UNSUPPORTED for `causal`. Both also when applied, for inputs besides `keyLengths`.
  */
 export function lunaAttention(options: LunaAttentionOptions): TwoStreamBlock {
+  requireBothDirections('lunaAttention', options);
   const given = readOptions('lunaAttention', options, attentionKinds);
   const { width, heads, packHeads = heads, tied = true } = given;
   requireHeads('lunaAttention', width, heads);
@@ -72,14 +79,14 @@ export function lunaAttention(options: LunaAttentionOptions): TwoStreamBlock {
     ),
   );
   const { parameters } = defineLayer(parts, (_, x: Tensor) => x);
-  const apply = (context: Context, { x, memory }: TwoStreams, inputs: TwoStreamInputs = {}): TwoStreams =>
+  const apply = (context: Context, { x, memory }: TwoStreams, called?: TwoStreamInputs): TwoStreams =>
     scope(() => {
+      const { keyLengths } = readInputs('lunaAttention', context, called);
       const of = (name: string, from: Tensor, count: number): Tensor =>
         // Every name is one of the parts.
         splitHeads((parts[name] as Layer).apply(within(context, name), from), count);
       const packKey = of('pack_key', x, packHeads);
       const packValue = tied ? packKey : of('pack_value', x, packHeads);
-      const { keyLengths } = inputs;
       const packed = mergeHeads(
         exactAttention(of('pack_query', memory, packHeads), packKey, packValue, {
           ...(keyLengths && { keyLengths }),
@@ -90,19 +97,20 @@ export function lunaAttention(options: LunaAttentionOptions): TwoStreamBlock {
       const attended = mergeHeads(exactAttention(of('query', x, heads), key, value));
       return { x: (parts.output as Layer).apply(within(context, 'output'), attended), memory: packed };
     });
-  return { parameters, apply };
+  return { width, parameters, apply };
 }
 
 /**
  * A block of Luna: `lunaAttention`, residuals and norms of both streams, and a feed-forward layer on the text alone. The
  * next block gets the new memory. Not causal: for that there is the mechanism `causalLuna`.
  *
- * @throws TopKError INVALID_OPTION
+ * @throws TopKError as `lunaAttention`
  *
  * @example
  * const block = lunaBlock({ width: 64, heads: 4, hidden: 128 });
  */
 export function lunaBlock(options: LunaBlockOptions): TwoStreamBlock {
+  requireBothDirections('lunaBlock', options);
   const { hidden, dropout: rate = 0.1, ...sizes } = readOptions('lunaBlock', options, blockKinds);
   requireNumber('lunaBlock', 'dropout', rate, 0);
   const { width } = sizes;
@@ -110,8 +118,9 @@ export function lunaBlock(options: LunaBlockOptions): TwoStreamBlock {
   const feedForward = feedForwardLayer({ width, hidden, dropout: rate });
   const norms = { norm_x: normLayer(width), norm_memory: normLayer(width), norm_output: normLayer(width) };
   const { parameters } = defineLayer({ attention, '': feedForward, ...norms }, (_, x: Tensor) => x);
-  const apply = (context: Context, { x, memory }: TwoStreams, inputs?: TwoStreamInputs): TwoStreams =>
+  const apply = (context: Context, { x, memory }: TwoStreams, called?: TwoStreamInputs): TwoStreams =>
     scope(() => {
+      const inputs = readInputs('lunaBlock', context, called);
       const made = attention.apply(within(context, 'attention'), { x, memory }, inputs);
       const sum = (name: keyof typeof norms, to: Tensor, one: Tensor): Tensor => {
         const dropped = dropout(context, within(context, name).path, one, rate);
@@ -123,7 +132,7 @@ export function lunaBlock(options: LunaBlockOptions): TwoStreamBlock {
         memory: sum('norm_memory', memory, made.memory),
       };
     });
-  return { parameters, apply };
+  return { width, parameters, apply };
 }
 
 /** @throws TopKError INVALID_OPTION unless heads divide the width. */

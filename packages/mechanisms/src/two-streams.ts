@@ -2,6 +2,8 @@ import {
   add,
   aNumber,
   anArray,
+  aTensor,
+  describeValue,
   fill,
   type OptionKinds,
   readOptions,
@@ -9,6 +11,7 @@ import {
   reshape,
   scope,
   type Tensor,
+  TopKError,
 } from '@topk-attention/core';
 import {
   type Context,
@@ -33,8 +36,12 @@ export interface TwoStreams {
 /** What a block of two streams takes besides: lengths of the texts. */
 export type TwoStreamInputs = Pick<EncoderInputs, 'keyLengths'>;
 
+const inputKinds: OptionKinds<TwoStreamInputs> = { keyLengths: aTensor };
+
 /** A block of a network with a memory: two streams in, two out. */
 export interface TwoStreamBlock extends Declared {
+  /** That of both streams. `memoryEncoder` refuses a block of another width. Default: any. */
+  readonly width?: number;
   apply(context: Context, streams: TwoStreams, inputs?: TwoStreamInputs): TwoStreams;
 }
 
@@ -65,7 +72,7 @@ export interface MemoryEncoder extends Layer<readonly [x: Tensor, inputs?: TwoSt
  * Blocks of two streams one after the other, with a learned memory at the beginning: parameters `memory` [l, width] and
  * `layers.<i>.*`. In the place of an encoder stack.
  *
- * @throws TopKError INVALID_OPTION
+ * @throws TopKError INVALID_OPTION, also for blocks of another width; when applied, for inputs besides `keyLengths`.
  *
  * @example
  * const blocks = [1, 2].map(() => lunaBlock({ width: 64, heads: 4, hidden: 128 }));
@@ -76,6 +83,7 @@ export function memoryEncoder(options: MemoryEncoderOptions): MemoryEncoder {
   requireWhole('memoryEncoder', 'width', width, 1);
   requireWhole('memoryEncoder', 'memory', memory, 1);
   requireWhole('memoryEncoder', 'number of blocks', blocks.length, 1);
+  for (const [index, block] of blocks.entries()) requireBlock(index, block, width);
   requireNumber('memoryEncoder', 'deviation', deviation, 'positive');
   const parameters: Declarations = {
     memory: { shape: [memory, width], initializer: initializers.normal(deviation) },
@@ -85,8 +93,9 @@ export function memoryEncoder(options: MemoryEncoderOptions): MemoryEncoder {
       ),
     ),
   };
-  const encode = (context: Context, x: Tensor, inputs?: TwoStreamInputs): TwoStreams =>
+  const encode = (context: Context, x: Tensor, called?: TwoStreamInputs): TwoStreams =>
     scope(() => {
+      const inputs = readInputs('memoryEncoder', context, called);
       const start = reshape(parameterOf(context, 'memory'), [1, memory, width]);
       const batch = x.shape[0] as number;
       let streams: TwoStreams = {
@@ -106,4 +115,40 @@ export function memoryEncoder(options: MemoryEncoderOptions): MemoryEncoder {
     encode,
     apply: (context, x, inputs) => scope(() => encode(context, x, inputs).x),
   };
+}
+
+/** @throws TopKError INVALID_OPTION */
+function requireBlock(index: number, block: TwoStreamBlock | null | undefined, width: number): void {
+  const isBlock = typeof block?.apply === 'function' && typeof block.parameters === 'object';
+  if (isBlock && (block.width ?? width) === width) return;
+  throw new TopKError('INVALID_OPTION', `memoryEncoder: bad blocks[${index}]`, {
+    expected: isBlock ? `a block of width ${width}` : 'a block such as lunaBlock or convLunaBlock',
+    got: isBlock ? `one of width ${block.width}` : describeValue(block),
+  });
+}
+
+/**
+ * What a block, or an encoder of blocks, is applied with.
+ *
+ * @throws TopKError INVALID_OPTION for anything besides `keyLengths`; UNSUPPORTED for `causal`
+ */
+export function readInputs(
+  where: string,
+  { path }: Context,
+  called: TwoStreamInputs | undefined,
+): TwoStreamInputs {
+  const place = path === '' ? where : path;
+  requireBothDirections(place, called);
+  return readOptions(place, called, inputKinds);
+}
+
+/** @throws TopKError UNSUPPORTED for options that ask for a causal block. */
+export function requireBothDirections(where: string, given: object | undefined): void {
+  if ((given as { readonly causal?: unknown } | undefined)?.causal !== true) return;
+  throw new TopKError('UNSUPPORTED', `${where}: it has no causal form`, {
+    expected:
+      'texts that are seen whole, because the memory reads all tokens and every token reads the memory',
+    got: 'causal: true',
+    fix: 'Use attentionLayer with the mechanism causalLuna',
+  });
 }

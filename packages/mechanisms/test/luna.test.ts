@@ -214,8 +214,41 @@ describe('wrong use', () => {
     () => memoryEncoder({ width: 8, memory: 0, blocks: [lunaBlock(sizes)] }),
     () => memoryEncoder({ width: 8, memory: 2, blocks: [] }),
     () => causalLuna({ memory: 0 }),
+    () => memoryEncoder({ width: 8, memory: 2, blocks: [3 as unknown as TwoStreamBlock] }),
+    () => memoryEncoder({ width: 8, memory: 2, blocks: [null as unknown as TwoStreamBlock] }),
+    () =>
+      memoryEncoder({ width: 8, memory: 2, blocks: [lunaBlock(sizes), lunaBlock({ ...sizes, width: 4 })] }),
+    () => memoryEncoder({ width: 8, memory: 2, blocks: [convLunaBlock({ ...sizes, width: 4 })] }),
+    () => memoryEncoder({ width: 8, memory: 2, blocks: [lunaAttention({ width: 4, heads: 2 })] }),
   ])('%#', (build) => {
     expect(build).toThrow(invalid);
+  });
+
+  describe.each([lunaAttention({ width: 8, heads: 2 }), lunaBlock(sizes), convLunaBlock(sizes)])(
+    'inputs that a block has not, %#',
+    (block) => {
+      const encoder = memoryEncoder({ width: 8, memory: 2, blocks: [block] });
+      const apply = (inputs: object): void => {
+        block.apply(contextOf(initialize(backend, block, 1)), streams, inputs);
+      };
+      const encode = (inputs: object): void => {
+        encoder.apply(contextOf(initialize(backend, encoder, 1)), streams.x, inputs);
+      };
+      test.each([apply, encode])('%#', (use) => {
+        const mask = tensor(backend, new Uint8Array(49), [1, 1, 7, 7], 'bool');
+        expect(() => use({ mask })).toThrow(invalid);
+        expect(() => use({ keyLengths: [5] })).toThrow(invalid);
+        expect(() => use({ causal: true })).toThrow(/mechanism causalLuna/);
+        expect(() => use({})).not.toThrow();
+      });
+    },
+  );
+
+  test.each([lunaAttention, lunaBlock, convLunaBlock])('a causal block, %#', (build) => {
+    const options = { width: 8, heads: 2, ...(build !== lunaAttention && { hidden: 4 }) };
+    const causal = (): unknown => build({ ...options, causal: true } as unknown as typeof sizes);
+    expect(causal).toThrow(expect.objectContaining({ code: 'UNSUPPORTED' }));
+    expect(causal).toThrow(/the memory reads all tokens.*mechanism causalLuna/);
   });
 
   test('a text shorter than a window', () => {
