@@ -19,7 +19,7 @@ import { attendLinearly, type Features, type LinearSettings, stepLinearly } from
 import { linearMonomials, quadraticMonomials } from './monomials.js';
 import { pairAttention } from './pairs.js';
 import { attendInChunks } from './query-chunks.js';
-import { noPairs, notSoftmax } from './refusals.js';
+import { asOtherForm, noPairs, notSoftmax } from './refusals.js';
 
 export interface FastmaxOptions {
   /** The order of the polynomial: 1 + s, or 1 + s + s^2 / 2. Default 2. */
@@ -124,7 +124,7 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
         ? ['causal', 'keyLengths', 'groupedHeads']
         : ['causal', 'keyLengths', 'dropout', 'groupedHeads', 'decoding'],
     refusals: {
-      ...noPairs,
+      ...(form === 'direct' ? asOtherForm('factorised') : noPairs),
       ...(form === 'direct' && { dropout: 'Its dropout is that of moments, which the direct form has not' }),
       ...(form === 'direct' && { decoding: 'Only the factorised form has a state' }),
       zeroShot: notSoftmax,

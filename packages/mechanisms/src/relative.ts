@@ -28,11 +28,17 @@ import {
   toeplitzProduct,
   where,
 } from '@topk-attention/core';
-import { initializers, type Mechanism, type MechanismCall, parameterOf } from '@topk-attention/nn';
+import {
+  initializers,
+  type Mechanism,
+  type MechanismCall,
+  type MechanismRefusals,
+  parameterOf,
+} from '@topk-attention/nn';
 import { perHead, unit } from './features.js';
 import { requireNumber, requireWhole, shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
-import { notSoftmax } from './refusals.js';
+import { asOtherForm, notSoftmax } from './refusals.js';
 import { detached } from './without-gradient.js';
 
 export interface RelativeKernelOptions {
@@ -54,6 +60,13 @@ const kinds: OptionKinds<RelativeKernelOptions> = {
   form: oneOf('fft', 'direct'),
   slab: aNumber,
   redrawEvery: aNumber,
+};
+
+/** Of the form by transforms. */
+const transformRefusals: MechanismRefusals = {
+  mask: 'Its sums go over all pairs of a distance at once, so only padding and causality can be hidden',
+  bias: 'Its own biases are those of distances; others would need the weights of all pairs',
+  dropout: 'It never computes the weights of single pairs, which could be dropped',
 };
 
 /** Sums of weights below this share of those without biases are rounding. */
@@ -101,10 +114,8 @@ export function relativeKernel(options: RelativeKernelOptions): Mechanism {
     takes: ['causal', 'keyLengths', 'decoding'],
     self: 'only',
     refusals: {
-      mask: 'Its sums go over all pairs of a distance at once, so only padding and causality can be hidden',
-      bias: 'Its own biases are those of distances; others would need the weights of all pairs',
+      ...(form === 'direct' ? asOtherForm('fft') : transformRefusals),
       relativeBias: 'It has learned biases of distances of its own',
-      dropout: 'It never computes the weights of single pairs, which could be dropped',
       groupedHeads: 'Each head has directions and biases of its own for queries and keys',
       source: 'Distances are those of tokens of one text',
       zeroShot: `It sees unit queries and keys, and learns biases of distances. ${notSoftmax}`,

@@ -78,3 +78,12 @@ describe('weights that may be negative are refused', () => {
     expect(() => fastmax({ temperature: 0 })).toThrow(refused);
   });
 });
+
+test('each form gives its own reason against a mask and a bias, and takes the same options', () => {
+  const [sums, pairs] = [fastmax(), fastmax({ form: 'direct' })];
+  for (const ability of ['mask', 'bias', 'relativeBias'] as const) {
+    expect(sums.refusals?.[ability]).toMatch(/^It never computes the weights of single pairs/);
+    expect(pairs.refusals?.[ability]).toMatch(/^Both forms take the same options, and the factorised one/);
+    for (const { takes } of [sums, pairs]) expect(takes).not.toContain(ability);
+  }
+});

@@ -88,6 +88,15 @@ describe.each([true, false])('in f32, causal %s', (causal) => {
   });
 });
 
+test('each form gives its own reason against a mask, a bias and dropout, and takes the same options', () => {
+  const [sums, pairs] = [relativeKernel({ length: 4 }), relativeKernel({ length: 4, form: 'direct' })];
+  expect(sums.takes).toEqual(pairs.takes);
+  expect(sums.refusals?.dropout).toMatch(/^It never computes the weights of single pairs/);
+  for (const ability of ['mask', 'bias', 'dropout'] as const) {
+    expect(pairs.refusals?.[ability]).toMatch(/^Both forms take the same options, and the fft one/);
+  }
+});
+
 test('lengths of queries and keys do not matter, only directions', async () => {
   const call = goldenCall(parameters);
   const mechanism = relativeKernel({ length: 7 });
