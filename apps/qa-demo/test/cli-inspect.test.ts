@@ -1,6 +1,7 @@
 import { storiesModel } from '@topk-attention/t5-goldens';
 import { describe, expect, test } from 'vitest';
 import type { InspectResult } from '../src/engine/inspect-protocol.js';
+import { inspectionText } from '../src/output/inspection-text.js';
 import { type JsonError, jsonOf, runCli } from './cli-support.js';
 import { runProgram } from './run-program.js';
 
@@ -37,6 +38,23 @@ describe('inspect', () => {
     expect(stdout).toMatch(/^layer +plain +with L1D588=0, L1D118=0, L0D2=4$/m);
     expect(stdout).toMatch(/^1 +before +bathroom 0\.\d{3}.* bathroom 0\.\d{3}/m);
     expect(stdout).toMatch(/^ +adds +L1D588 .* of 64 /m);
+  });
+
+  test.each([
+    [['--on', 'L0D2=5', '--off', 'L0D2'], 'L0D2=0', '0'],
+    [['--off', 'L0D2', '--on', 'L0D2=5'], 'L0D2=5', '5'],
+    [['--on', 'L0D2=5', 'l0d2=7', '--off', 'L1D3', '--on', 'L0D2=-1'], 'L1D3=0, L0D2=-1', '-1'],
+  ])('the last of a unit wins and is shown once: %j', async (args, title, coefficient) => {
+    const { stdout } = await runProgram([...command, ...args, '--layer', '0,0']);
+    expect(stdout).toMatch(new RegExp(`with ${title}$`, 'm'));
+    expect(stdout.match(/^0 +before/gm)).toHaveLength(1);
+    const one = await seen('--on', `L0D2=${coefficient}`, ...(title.includes('L1') ? ['--off', 'L1D3'] : []));
+    expect((await seen(...args)).changed).toEqual(one.changed);
+  });
+
+  test('a search without a hit says so', async () => {
+    const { plain } = await seen();
+    expect(inspectionText({ plain, hits: [] }, [])).toMatch(/^None found: /m);
   });
 
   test('positions are those of the stack, also for changes', async () => {

@@ -14,7 +14,12 @@ import {
   wholeNumber,
 } from '@topk-attention/app-kit/node';
 import { TopKError } from '@topk-attention/core';
-import { type Intervention, parseValueName, type ValueName } from '@topk-attention/models/inspect';
+import {
+  formatValueName,
+  type Intervention,
+  parseValueName,
+  type ValueName,
+} from '@topk-attention/models/inspect';
 import { inspectInChild } from '../engine/inspect-child.js';
 import type { InspectRequest } from '../engine/inspect-protocol.js';
 import type { Kept, Progress } from '../engine/protocol.js';
@@ -24,8 +29,8 @@ import { kept } from './kept-values.js';
 const notes = `
 For each layer: what the tokens before and after its feed-forward layer predict, with probabilities, and the hidden
 units that add most, with the length of what they add. --off and --on overwrite the coefficients of units after the
-activation, and everything is shown without and with that. A T5 is shown where its decoder is about to write the first
-token of the answer, or the one after --target.
+activation; of those of one unit the last wins. Everything is shown without and with that. A T5 is shown where its
+decoder is about to write the first token of the answer, or the one after --target.
 
 Examples:
   pnpm qa inspect --prompt "where is mary? \\n mary moved to the bathroom." --feed-forward-k 64
@@ -35,6 +40,7 @@ Examples:
 /** `inspect`: what each feed-forward layer does to a prediction. */
 export function inspectCommand(io: Io): CommandUnknownOpts {
   const command = backendCommand('inspect');
+  const placed = inOrder();
   return command
     .summary('what each feed-forward layer does to a prediction')
     .description('Predictions before and after each feed-forward layer, and the hidden units that make them.')
@@ -48,8 +54,8 @@ export function inspectCommand(io: Io): CommandUnknownOpts {
     )
     .option('--layer <L,L,...>', 'layers to show, from 0 (default: all)', placeList)
     .option('--position <N>', 'which token, from 0; negative ones from the end (default: the last)', place)
-    .option('--off <NAME...>', 'units to switch off, such as L3D17: layer 3, unit 17', collected(parsed))
-    .option('--on <NAME=X...>', 'units to set to a coefficient, such as L5D2=4', collected(setting))
+    .option('--off <NAME...>', 'units to switch off, such as L3D17: layer 3, unit 17', placed(switchedOff))
+    .option('--on <NAME=X...>', 'units to set to a coefficient, such as L5D2=4', placed(setting))
     .option('--at <N,N,...>', 'positions for --off and --on (default: all)', placeList)
     .option('--search <WORD,WORD,...>', 'value vectors that promote these words', wordList)
     .option('--value <NAME...>', 'value vectors whose tokens to show', collected(parsed))
@@ -75,7 +81,7 @@ export function inspectCommand(io: Io): CommandUnknownOpts {
       if (at !== undefined && off.length + on.length === 0) command.error('--at needs --off or --on');
       if (options.seed !== undefined && options.clusters === undefined)
         command.error('--seed needs --clusters');
-      const interventions: Intervention[] = [...off.map((name) => ({ ...name, coefficient: 0 })), ...on];
+      const interventions = lastOfEach([...off, ...on]);
       const request: InspectRequest = {
         prompt: options.prompt,
         ...(options.target !== undefined && { target: options.target }),
@@ -126,6 +132,31 @@ function collected<T>(parse: (text: string) => T): (text: string, before: T[] | 
   return (text, before) => [...(before ?? []), parse(text)];
 }
 
+/** A value of one of several options, with its place among those of all of them. */
+interface Placed {
+  readonly intervention: Intervention;
+  readonly place: number;
+}
+
+/** Options that may be given several values, and whose common order counts. */
+function inOrder(): (
+  parse: (text: string) => Intervention,
+) => (text: string, before: Placed[] | undefined) => Placed[] {
+  let count = 0;
+  return (parse) => collected((text) => ({ intervention: parse(text), place: count++ }));
+}
+
+/** In the order of the command line, each unit once: later ones win. */
+function lastOfEach(given: readonly Placed[]): readonly Intervention[] {
+  const last = new Map<string, Intervention>();
+  for (const { intervention } of [...given].sort((a, b) => a.place - b.place)) {
+    const name = formatValueName(intervention);
+    last.delete(name);
+    last.set(name, intervention);
+  }
+  return [...last.values()];
+}
+
 /** `L3D17`. @throws InvalidArgumentError. */
 function parsed(text: string): ValueName {
   try {
@@ -134,6 +165,11 @@ function parsed(text: string): ValueName {
     if (!(error instanceof TopKError)) throw error;
     throw new InvalidArgumentError('Expected L, a layer, D and a hidden unit, such as L3D17.');
   }
+}
+
+/** `L3D17`. @throws InvalidArgumentError. */
+function switchedOff(text: string): Intervention {
+  return { ...parsed(text), coefficient: 0 };
 }
 
 /** `L5D2=4`. @throws InvalidArgumentError. */
@@ -151,9 +187,9 @@ function place(text: string): number {
   throw new InvalidArgumentError('Expected a whole number.');
 }
 
-/** `0,-1`. @throws InvalidArgumentError. */
+/** `0,-1`, each once. @throws InvalidArgumentError. */
 function placeList(text: string): number[] {
-  return text.split(',').map(place);
+  return [...new Set(text.split(',').map(place))];
 }
 
 /** `kitchen,garden`. @throws InvalidArgumentError. */

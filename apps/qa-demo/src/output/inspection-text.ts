@@ -40,7 +40,7 @@ export function inspectionText(
     ]);
     parts.push(
       hits.length === 0
-        ? 'No value vector has these words among its top tokens.'
+        ? 'None found: no value vector has any of these words among its top tokens.'
         : textTable({ columns: [{ title: 'found' }, { title: 'words' }, { title: 'top tokens' }], rows }),
     );
   }
