@@ -234,7 +234,7 @@ const modules: Readonly<Record<string, Exports>> = {
     },
     without: `attend binaryCrossEntropy bytesSource disposeParameters dropout embedding encodeSafetensors explainAttention explainFeedForwardLayer
       feedForward keptKeys keysAndValuesOf linear mergeHeads takeRows openFile openNeeded openOptional openSafetensors openShards openTorchFile queriesOf withheld
-      readOptionalText readText recomputed residual rotated saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
+      readOptionalText readText recomputed beforeFeedForward residual rotated saveSafetensors seedsFrom splitHeads toFileSource toFloat32 clipGradValue exponentialLR
       folderStore loadCheckpoint noDecay saveCheckpoint sequentialLR
       StateDictError addLoss compareStateDict contextOf defineEncoderLayer defineLayer dropoutLayer exact initialize parameterOf redraw
       joinInProjections readStateDict splitInProjections splitParameters stateDict summary t5Initializers tiedLayer trainableExcept visibleKeys withLosses within meanSquaredError`,

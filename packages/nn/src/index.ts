@@ -38,7 +38,7 @@ export {
 export { mergeHeads, splitHeads } from './layers/heads.js';
 export { linear } from './layers/linear.js';
 export { recomputed } from './layers/recomputed.js';
-export { residual } from './layers/residual.js';
+export { beforeFeedForward, residual } from './layers/residual.js';
 export * from './losses/index.js';
 export * from './mechanisms/index.js';
 export * from './networks/index.js';

@@ -42,6 +42,8 @@ export interface Trace {
   readonly onAttention?: (path: string, kept: KeptKeys) => void;
   /** Units and activations of each feed-forward layer, before overrides. A layer that keeps all reports all. */
   readonly onFeedForward?: (path: string, kept: KeptUnits) => void;
+  /** The residual stream [B, L, D] in front of each feed-forward layer and its norm: what its output is added to. */
+  readonly onBeforeFeedForward?: (path: string, x: Tensor) => void;
   /** The residual stream [B, L, D] after each block, before overrides. */
   readonly onResidual?: (path: string, x: Tensor) => void;
   /** Replaces activations of a feed-forward layer; undefined leaves them unchanged. The caller keeps its tensors. */
@@ -54,6 +56,7 @@ export interface Trace {
 export const traceKinds: OptionKinds<Trace> = {
   onAttention: aFunction(),
   onFeedForward: aFunction(),
+  onBeforeFeedForward: aFunction(),
   onResidual: aFunction(),
   overrideActivations: aFunction(),
   overrideResidual: aFunction(),

@@ -2,6 +2,7 @@ import { add, layerNorm, matmul, narrow, rmsNorm, scope, type Tensor } from '@to
 import {
   type AttendOptions,
   attend,
+  beforeFeedForward,
   dropout,
   embedding,
   feedForward,
@@ -82,6 +83,7 @@ export function afterHeads(
   return scope(() => {
     const attended = attend(run, block.attention, query, { key, value }, options);
     const middle = add(x, dropout(run, `${block.attention.path}.output`, attended, rate));
+    beforeFeedForward(run, block.feedForward.path, middle);
     const made = feedForward(run, block.feedForward, normalised(config, block.feedForwardNorm, middle));
     return residual(
       run,

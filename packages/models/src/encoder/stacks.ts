@@ -1,6 +1,7 @@
 import { add, layerNorm, scope, type Tensor } from '@topk-attention/core';
 import {
   attend,
+  beforeFeedForward,
   dropout,
   embedding,
   feedForward,
@@ -80,6 +81,7 @@ function encoderBlock(
       const kept = dropout(run, `${attention.path}.output`, made, attentionOutputDropoutRate);
       return normalised(add(x, kept), block.attentionNorm, epsilon);
     });
+    beforeFeedForward(run, block.feedForward.path, attended);
     const made = feedForward(run, block.feedForward, attended);
     const kept = dropout(run, `${block.feedForward.path}.output`, made, dropoutRate);
     return residual(run, path, normalised(add(attended, kept), block.outputNorm, epsilon));

@@ -1,5 +1,4 @@
 import {
-  type FeedForwardWeights,
   matmul,
   mul,
   narrow,
@@ -32,7 +31,7 @@ import {
   inspectorKinds,
   type ValueIndexOptions,
 } from './options.js';
-import { beforeFeedForward, type RecordedLayer, recordPass } from './recorded-pass.js';
+import { disposeRecorded, type RecordedLayer, recordPass } from './recorded-pass.js';
 import { type InspectedStack, type StackInputs, stackOf } from './stack.js';
 import { type IndexedValue, ValueIndex } from './value-index.js';
 import { checkValueName, checkWithin, type ValueName } from './value-name.js';
@@ -195,7 +194,7 @@ export class Inspector {
       const tokens = ids.map((id) => tokenText(this.#model.tokenizer, id));
       return { stack: this.#stack.name, tokens, position, layers: seen };
     } finally {
-      for (const { after } of recorded) after.dispose();
+      disposeRecorded(recorded);
     }
   }
 
@@ -236,7 +235,6 @@ export class Inspector {
     unitCount: number,
   ): Promise<LayerInspection> {
     const { tokenizer } = this.#model;
-    const weights = this.#stack.weights[layer] as FeedForwardWeights;
     const predictions = async (logits: Tensor): Promise<LayerInspection['before']> => {
       const [row] = await readRows(where, logits);
       return topPredictions(tokenizer, row as Float64Array, tokenCount);
@@ -246,7 +244,7 @@ export class Inspector {
     const dominances = used.map(([unit, coefficient]) => Math.abs(coefficient) * (norms[unit] as number));
     return {
       layer,
-      before: await predictions(scope(() => this.#stack.logits(beforeFeedForward(weights, recorded)))),
+      before: await predictions(this.#stack.logits(recorded.before)),
       after: await predictions(this.#stack.logits(recorded.after)),
       subUpdates: largest(dominances, unitCount).map((at): SubUpdate => {
         const [unit, coefficient] = used[at] as [number, number];

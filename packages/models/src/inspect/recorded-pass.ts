@@ -1,14 +1,4 @@
-import {
-  add,
-  type FeedForwardWeights,
-  matmul,
-  narrow,
-  reshape,
-  scope,
-  sub,
-  type Tensor,
-  tensor,
-} from '@topk-attention/core';
+import { narrow, scope, type Tensor } from '@topk-attention/core';
 import type { KeptUnits } from '@topk-attention/nn';
 import type { InterventionPlan } from './interventions.js';
 import type { InspectedStack, StackInputs } from './stack.js';
@@ -17,7 +7,9 @@ import type { InspectedStack, StackInputs } from './stack.js';
 export interface RecordedLayer {
   /** Coefficients that the layer used, by unit: those it kept, and those that interventions set. */
   readonly coefficients: ReadonlyMap<number, number>;
-  /** The residual stream [1, 1, dModel] after the feed-forward layer. The reader disposes of it. */
+  /** The residual stream [1, 1, dModel] in front of the feed-forward layer. The reader disposes of it. */
+  readonly before: Tensor;
+  /** The same after it. */
   readonly after: Tensor;
 }
 
@@ -25,6 +17,7 @@ export interface RecordedLayer {
 interface Held {
   indices?: Tensor;
   activations?: Tensor;
+  before?: Tensor;
   after?: Tensor;
 }
 
@@ -42,8 +35,15 @@ export async function recordPass(
     x.dispose();
     return part;
   };
+  const heldBy = (path: string): Held | undefined =>
+    held[stack.paths.findIndex((own) => path === `${own}.feedForward`)];
+  const onBeforeFeedForward = (path: string, x: Tensor): void => {
+    const layer = heldBy(path);
+    if (layer === undefined) x.dispose();
+    else layer.before = at(x);
+  };
   const onFeedForward = (path: string, { indices, activations }: KeptUnits): void => {
-    const layer = held[stack.paths.findIndex((own) => path === `${own}.feedForward`)];
+    const layer = heldBy(path);
     if (layer === undefined) for (const one of [indices, activations]) one.dispose();
     else Object.assign(layer, { indices: at(indices), activations: at(activations) });
   };
@@ -54,39 +54,29 @@ export async function recordPass(
   };
   const layers: RecordedLayer[] = [];
   try {
-    stack.run(inputs, { onFeedForward, onResidual, overrideActivations: plan.override });
-    for (const [layer, { indices, activations, after }] of held.entries()) {
+    stack.run(inputs, { onBeforeFeedForward, onFeedForward, onResidual, overrideActivations: plan.override });
+    for (const [layer, { indices, activations, before, after }] of held.entries()) {
       const units = Array.from(await (indices as Tensor).data(), Number);
       const values = Array.from(await (activations as Tensor).data(), Number);
       const coefficients = new Map(units.map((unit, slot) => [unit, values[slot] as number]));
       plan.apply(layer, position, coefficients);
-      layers.push({ coefficients, after: (after as Tensor).unscopedAlias() });
+      const [first, last] = [before, after] as [Tensor, Tensor];
+      layers.push({ coefficients, before: first.unscopedAlias(), after: last.unscopedAlias() });
     }
     return layers;
   } catch (error) {
-    for (const { after } of layers) after.dispose();
+    disposeRecorded(layers);
     throw error;
   } finally {
-    for (const { indices, activations, after } of held) {
-      for (const one of [indices, activations, after]) one?.dispose();
+    for (const { indices, activations, before, after } of held) {
+      for (const one of [indices, activations, before, after]) one?.dispose();
     }
   }
 }
 
-/**
- * The residual stream [1, 1, dModel] in front of the feed-forward layer: what is after it, less the sum of the layer's
- * sub-updates and its bias.
- */
-export function beforeFeedForward(
-  { wOut, bOut }: FeedForwardWeights,
-  { coefficients, after }: RecordedLayer,
-): Tensor {
-  const [units, width] = wOut.shape as readonly [number, number];
-  const dense = new Float64Array(units);
-  for (const [unit, coefficient] of coefficients) dense[unit] = coefficient;
-  return scope(() => {
-    const product = matmul(tensor(after.backend, dense, [1, units], wOut.dtype), wOut);
-    const update = bOut === undefined ? product : add(product, bOut);
-    return sub(after, reshape(update, [1, 1, width]));
-  });
+export function disposeRecorded(layers: readonly RecordedLayer[]): void {
+  for (const { before, after } of layers) {
+    before.dispose();
+    after.dispose();
+  }
 }

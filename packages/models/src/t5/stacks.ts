@@ -3,6 +3,7 @@ import {
   type AttendOptions,
   type AttentionLayer,
   attend,
+  beforeFeedForward,
   dropout,
   embedding,
   feedForward,
@@ -163,6 +164,7 @@ function addFeedForward(
   x: Tensor,
 ): Tensor {
   return scope(() => {
+    beforeFeedForward(run, layer.path, x);
     const made = feedForward(run, layer, rmsNorm(x, norm, epsilon));
     return add(x, dropout(run, `${layer.path}.output`, made, dropoutRate));
   });

@@ -328,6 +328,10 @@ test('hooks see the keys and units that were kept, and replace them', async () =
       seen.push(`${path} ${indices.shape}`);
       for (const one of [indices, activations]) one.dispose();
     },
+    onBeforeFeedForward: (path: string, x: Tensor) => {
+      seen.push(`before ${path} ${x.shape}`);
+      x.dispose();
+    },
   };
   const plain = model.encode([[2, 9, 17]], { attention: { k: 2 }, feedForward: { k: 5 } });
   const traced = model.encode([[2, 9, 17]], {
@@ -337,8 +341,10 @@ test('hooks see the keys and units that were kept, and replace them', async () =
   });
   expect(seen).toEqual([
     'encoder.0.attention 1,4,3,2',
+    `before encoder.0.feedForward 1,3,${model.config.width}`,
     'encoder.0.feedForward 1,3,5',
     'encoder.1.attention 1,4,3,2',
+    `before encoder.1.feedForward 1,3,${model.config.width}`,
     'encoder.1.feedForward 1,3,5',
   ]);
   expect(await traced.data()).toEqual(await plain.data());

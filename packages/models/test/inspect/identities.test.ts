@@ -229,6 +229,14 @@ describe.each(Object.entries(cases))('%s', (_, { model, stack, wOut, bOut, withP
     expect(await inspector.inspect(prompt, options)).toEqual(plain);
   });
 
+  test.each([1e9, 1e20])('a coefficient of %d leaves what comes before its layer', async (coefficient) => {
+    const interventions = [{ layer: 1, unit: 2, coefficient }];
+    const { plain, changed } = await inspector.compare(prompt, { ...options, interventions });
+    const [own, other] = [plain.layers[1], changed.layers[1]] as [LayerInspection, LayerInspection];
+    expect(other.before).toEqual(own.before);
+    expect(other.after).not.toEqual(own.after);
+  });
+
   test('several units are set at once, one that is not kept too, at chosen positions alone', async () => {
     const at = (position: number, interventions?: InspectOptions['interventions']): Promise<Inspection> =>
       inspector.inspect(prompt, { ...options, position, ...(interventions && { interventions }) });

@@ -3,6 +3,11 @@ import { sameShape } from '@topk-attention/core/backend';
 import type { Run } from '../run.js';
 import { handOver } from '../trace.js';
 
+/** Shows hooks the residual stream x [B, L, D] in front of the feed-forward layer at a path. */
+export function beforeFeedForward({ trace }: Run, path: string, x: Tensor): void {
+  trace?.onBeforeFeedForward?.(path, handOver(x));
+}
+
 /**
  * The residual stream x [B, L, D] after a block, which hooks see and may replace.
  *

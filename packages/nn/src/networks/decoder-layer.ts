@@ -1,7 +1,7 @@
 import { readOptions, scope, type Tensor } from '@topk-attention/core';
 import { type Context, within } from '../context.js';
 import type { KeysAndValues } from '../layers/attention.js';
-import { residual } from '../layers/residual.js';
+import { beforeFeedForward, residual } from '../layers/residual.js';
 import type { MechanismState, MechanismStep } from '../mechanisms/mechanism.js';
 import type { AttentionInputs } from './attention-settings.js';
 import { requireRate } from './dropout-layer.js';
@@ -71,6 +71,7 @@ export function decoderLayer(options: TransformerLayerOptions): DecoderLayer {
     const transform = (from: Tensor): Tensor => feedForward.apply(context, from);
     const attended = addSublayer(context, sum, { name: 'norm1', layer: norm1 }, x, 'dropout1', own);
     const looked = addSublayer(context, sum, { name: 'norm2', layer: norm2 }, attended, 'dropout2', look);
+    beforeFeedForward(context, context.path, looked);
     const made = addSublayer(context, sum, { name: 'norm3', layer: norm3 }, looked, 'dropout3', transform);
     return residual(context, context.path, made);
   };

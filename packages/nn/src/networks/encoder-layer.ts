@@ -12,7 +12,7 @@ import {
 import { type Context, within } from '../context.js';
 import type { Declared } from '../declared/declaration.js';
 import { dropout } from '../layers/dropout.js';
-import { residual } from '../layers/residual.js';
+import { beforeFeedForward, residual } from '../layers/residual.js';
 import type { MechanismState, MechanismStep } from '../mechanisms/mechanism.js';
 import { attentionLayer, type MultiHeadAttention } from './attention-layer.js';
 import {
@@ -94,6 +94,7 @@ export function encoderLayer(options: TransformerLayerOptions): EncoderLayer {
     const look = (from: Tensor): Tensor => attend(within(context, 'self_attn'), from);
     const transform = (from: Tensor): Tensor => feedForward.apply(context, from);
     const attended = addSublayer(context, sum, { name: 'norm1', layer: norm1 }, x, 'dropout1', look);
+    beforeFeedForward(context, context.path, attended);
     const made = addSublayer(context, sum, { name: 'norm2', layer: norm2 }, attended, 'dropout2', transform);
     return residual(context, context.path, made);
   };

@@ -367,13 +367,14 @@ test('hooks see layers by their paths', () => {
   const trace = {
     onAttention: dispose,
     onFeedForward: dispose,
+    onBeforeFeedForward: (path: string, one: Tensor) => dispose(`${path} before`, { one }),
     onResidual: (path: string, one: Tensor) => dispose(path, { one }),
   };
   stack.apply(within({ ...contextOf(prefixed(initialize(backend, stack, 1))), trace }, 'encoder'), x);
   expect(seen).toEqual(
     [0, 1].flatMap((index) => {
       const path = `encoder.layers.${index}`;
-      return [`${path}.self_attn`, path, path];
+      return [`${path}.self_attn`, `${path} before`, path, path];
     }),
   );
 });
