@@ -254,7 +254,7 @@ const modules: Readonly<Record<string, Exports>> = {
       ...Object.fromEntries(
         [
           ...['simpleTron', 'sigmoidAttention', 'fastmax', 'rfa', 'trainableKernel', 'soft', 'sbm'],
-          ...['sparsefinder', 'causalLuna'],
+          ...['sparsefinder', 'causalLuna', 'entmaxAttention'],
         ].map((name): [string, Call] => [name, (wrong) => untyped(mechanisms)[name](wrong)]),
       ),
       relativeKernel: (wrong) => untyped(mechanisms).relativeKernel({ length: 2, ...wrong }),
@@ -269,7 +269,7 @@ const modules: Readonly<Record<string, Exports>> = {
       attentionFunctionOf: (wrong) =>
         untyped(mechanisms).attentionFunctionOf(nn.exact(), { trainedWith: 'softmax', ...wrong }),
     },
-    without: 'entmax15 entmaxAttention graphQuality',
+    without: 'entmax15 graphQuality',
   },
   models: {
     of: models,

@@ -1,4 +1,4 @@
-import { cast, matmul, mul, scope, type Tensor } from '@topk-attention/core';
+import { cast, matmul, mul, scope, type Tensor, TopKError } from '@topk-attention/core';
 import type { Mechanism, MechanismCall } from '@topk-attention/nn';
 import { entmax15 } from './entmax15.js';
 import { shown } from './inputs.js';
@@ -7,16 +7,28 @@ import { pairAttention, visiblePairs } from './pairs.js';
 import { attendInChunks, type ChunkCall } from './query-chunks.js';
 import { notSoftmax } from './refusals.js';
 
+/** None: alpha is 1.5. */
+export type EntmaxOptions = Readonly<Record<string, never>>;
+
 /**
  * Softmax replaced by entmax with alpha = 1.5 (Peters et al., 2019): most weights of a trained row are exactly 0. What
  * `sparsefinder` predicts the graph of. Queries go in chunks of at most 2^24 pairs over all examples and heads, 2^27 on large
  * devices with WebGPU, fewer with a run's `budgetBytes`. Chunks are computed again in the backward pass: memory is linear
  * in the length, besides a few tensors of 64 or 512 MiB.
  *
+ * @throws TopKError INVALID_OPTION for any option, such as another alpha.
+ *
  * @example
  * const layer = attentionLayer({ width: 64, heads: 4, mechanism: entmaxAttention() });
  */
-export function entmaxAttention(): Mechanism {
+export function entmaxAttention(options?: EntmaxOptions): Mechanism {
+  const given = Object.keys(options ?? {});
+  if (given.length > 0) {
+    throw new TopKError('INVALID_OPTION', 'entmaxAttention: it has no options', {
+      expected: 'none; alpha is 1.5, whose threshold is found exactly',
+      got: given.join(', '),
+    });
+  }
   return {
     name: 'entmax',
     takes: ['causal', 'keyLengths', 'mask', 'bias', 'relativeBias', 'dropout', 'groupedHeads', 'decoding'],

@@ -14,7 +14,7 @@ import {
   TopKError,
 } from '@topk-attention/core';
 import type { Mechanism, MechanismCall } from '@topk-attention/nn';
-import { requireNumber, requireWhole, shown } from './inputs.js';
+import { refuseIdle, requireNumber, requireWhole, shown } from './inputs.js';
 import { attendLinearly, type Features, type LinearSettings, stepLinearly } from './linear.js';
 import { linearMonomials, quadraticMonomials } from './monomials.js';
 import { pairAttention } from './pairs.js';
@@ -40,7 +40,7 @@ export interface FastmaxOptions {
    * Default 'factorised'.
    */
   readonly form?: 'factorised' | 'direct';
-  /** Tokens per chunk of the sums. Default: planned. */
+  /** Tokens per chunk of the sums of the factorised form. Default: planned. */
   readonly chunk?: number;
 }
 
@@ -58,7 +58,7 @@ const kinds: OptionKinds<FastmaxOptions> = {
  * the numerator, and has no meaning for the direct form. A token of equal entries is standardised to zeros, which multiplies
  * its gradient by 1e6.
  *
- * @throws TopKError INVALID_OPTION, also when the layer is built: for order 1 with scores that may fall below -1.
+ * @throws TopKError INVALID_OPTION, also for a chunk of the direct form; when the layer is built, for order 1 with scores that may fall below -1.
  *
  * @example
  * const layer = attentionLayer({ width: 64, heads: 8, mechanism: fastmax({ order: 2 }) });
@@ -71,6 +71,7 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
     form = 'factorised',
     chunk,
   } = readOptions('fastmax', options, kinds);
+  if (form === 'direct') refuseIdle('fastmax', 'chunk', chunk, "form: 'factorised'", "form: 'direct'");
   if (chunk !== undefined) requireWhole('fastmax', 'chunk', chunk, 1);
   if (temperature !== undefined) requireNumber('fastmax', 'temperature', temperature, 'positive');
   if (order === 1 && normalise === 'none') throw unbounded('none', "normalise: 'standardise'");

@@ -1,7 +1,7 @@
 export { type AttentionFunctionOptions, attentionFunctionOf } from './attention-function.js';
 export { type CausalLunaOptions, causalLuna } from './causal-luna.js';
 export { type ConvLunaBlockOptions, convLunaBlock } from './conv-luna.js';
-export { entmaxAttention } from './entmax.js';
+export { type EntmaxOptions, entmaxAttention } from './entmax.js';
 export { entmax15 } from './entmax15.js';
 export { type FastmaxOptions, fastmax } from './fastmax.js';
 export { type GraphCounts, type GraphQuality, graphQuality } from './graph-quality.js';

@@ -21,6 +21,27 @@ export function requireWhole(where: string, name: string, value: number, minimum
   });
 }
 
+/**
+ * For an option that has no effect beside the others.
+ *
+ * @param goesWith what it has an effect with: "form: 'factorised'"
+ * @param chosen what is chosen instead
+ * @throws TopKError INVALID_OPTION if it is given
+ */
+export function refuseIdle(
+  where: string,
+  name: string,
+  value: unknown,
+  goesWith: string,
+  chosen: string,
+): void {
+  if (value === undefined) return;
+  throw new TopKError('INVALID_OPTION', `${where}: ${name} has no effect with ${chosen}`, {
+    expected: `${name} with ${goesWith} alone`,
+    got: `${name} ${describeValue(value)} with ${chosen}`,
+  });
+}
+
 /** A finite number that is positive, or at least 0. @throws TopKError INVALID_OPTION */
 export function requireNumber(
   where: string,

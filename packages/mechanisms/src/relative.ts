@@ -36,7 +36,7 @@ import {
   parameterOf,
 } from '@topk-attention/nn';
 import { perHead, unit } from './features.js';
-import { requireNumber, requireWhole, shown } from './inputs.js';
+import { refuseIdle, requireNumber, requireWhole, shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
 import { asOtherForm, notSoftmax } from './refusals.js';
 import { detached } from './without-gradient.js';
@@ -48,7 +48,7 @@ export interface RelativeKernelOptions {
   readonly features?: number;
   /** 'fft' costs n log n; 'direct' computes all pairs. Both give the same numbers, up to rounding. Default 'fft'. */
   readonly form?: 'fft' | 'direct';
-  /** Columns of values that are transformed at a time: memory grows with features times this. Default: all. */
+  /** With 'fft', columns of values that are transformed at a time: memory grows with features times this. Default: all. */
   readonly slab?: number;
   /** Training steps after which `redraw` draws new directions; 0 for never. Default 1000. */
   readonly redrawEvery?: number;
@@ -80,12 +80,12 @@ const FIRST_ROWS = 64;
  * where the bias b of a distance is learned and exact. Sums over the keys are products with Toeplitz matrices. Positive
  * random features of the buffer `directions` [heads, r, headDim]; biases `offsets` [heads, 2 length - 1], key less query,
  * from 0. In f32, biases of a head that differ by more than about 10 lose digits to the transform; causally, later tokens
- * change earlier rows by rounding, and a NaN among them reaches all: `form: 'direct'` is strict. A layer's `scale`
+ * change rows from the 65th on by rounding, and a NaN among them reaches these: `form: 'direct'` is strict. A layer's `scale`
  * multiplies the product of unit vectors. A token of zeros stays zeros, with a gradient 1e6 times that of its unit vector.
  * Decoding keeps keys and values, as softmax does.
  *
- * @throws TopKError INVALID_OPTION, when applied also for a scale whose features may overflow f32: above 32, or less from a
- * headDim of 41 on, 18.65 for 64, 9.52 for 128.
+ * @throws TopKError INVALID_OPTION, also for a slab of the direct form; when applied also for a scale whose features may
+ * overflow f32: above 32, or less from a headDim of 41 on, 18.65 for 64, 9.52 for 128.
  *
  * @example
  * const layer = attentionLayer({ width: 64, heads: 4, mechanism: relativeKernel({ length: 512 }) });
@@ -101,6 +101,7 @@ export function relativeKernel(options: RelativeKernelOptions): Mechanism {
   requireWhole('relativeKernel', 'length', length, 1);
   requireWhole('relativeKernel', 'features', features, 1);
   requireWhole('relativeKernel', 'redrawEvery', redrawEvery, 0);
+  if (form === 'direct') refuseIdle('relativeKernel', 'slab', slab, "form: 'fft'", "form: 'direct'");
   if (slab !== undefined) requireWhole('relativeKernel', 'slab', slab, 1);
 
   const attend = (call: MechanismCall): Tensor =>

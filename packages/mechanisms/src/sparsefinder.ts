@@ -13,7 +13,7 @@ import { addLoss, initializers, type Mechanism, type MechanismCall } from '@topk
 import { attendAll, scaledQuery } from './entmax.js';
 import { entmaxOverGraph } from './graph.js';
 import { type GraphCounts, graphCounts } from './graph-quality.js';
-import { requireNumber, requireWhole, shown } from './inputs.js';
+import { refuseIdle, requireNumber, requireWhole, shown } from './inputs.js';
 import { stepWithKeys } from './kept-tokens.js';
 import { type PredictorSettings, predictedGraph } from './predicted-graph.js';
 import { predictorLoss } from './predictor-loss.js';
@@ -34,13 +34,13 @@ export interface SparsefinderOptions {
   readonly by?: 'buckets' | 'clusters' | 'distance';
   /** Coordinates that queries and keys are projected to. Default 4. */
   readonly projections?: number;
-  /** Buckets of each coordinate: of equal width on tanh of it. Default 8. */
+  /** By buckets: how many each coordinate has, of equal width on tanh of it. Default 8. */
   readonly buckets?: number;
-  /** Centroids of each head. Default 16. */
+  /** By clusters: centroids of each head. Default 16. */
   readonly clusters?: number;
-  /** Nearest centroids of a query or a key that count. Default 1. */
+  /** By clusters: nearest centroids of a query or a key that count. Default 1. */
   readonly nearest?: number;
-  /** Default 1, the default margin. */
+  /** By distance. Default 1, the default margin. */
   readonly radius?: number;
   /** Keys on either side of a query that are always candidates. Default 3. */
   readonly window?: number;
@@ -66,6 +66,14 @@ const kinds: OptionKinds<SparsefinderOptions> = {
   onGraph: aFunction(),
 };
 
+/** Options that only one way of finding candidates reads. */
+const partsOf = [
+  ['buckets', 'buckets'],
+  ['clusters', 'clusters'],
+  ['nearest', 'clusters'],
+  ['radius', 'distance'],
+] as const;
+
 /** A mechanism whose graph can be asked for. */
 export interface Sparsefinder extends Mechanism {
   /** Keys of each query, i32 [B, heads, Lq, M]. */
@@ -80,7 +88,7 @@ export interface Sparsefinder extends Mechanism {
  * scores and values are those of the graph alone. All pairs go in chunks of queries, as those of `entmaxAttention` do.
  * Parameters `projection` [heads, r, headDim] and, for clusters, `centroids` [heads, c, r].
  *
- * @throws TopKError INVALID_OPTION, also for training without seeds.
+ * @throws TopKError INVALID_OPTION, also for options of another way of finding candidates, and for training without seeds.
  *
  * @example
  * const layer = attentionLayer({ width: 64, heads: 4, mechanism: sparsefinder({ edges: 32, by: 'clusters' }) });
@@ -88,9 +96,13 @@ export interface Sparsefinder extends Mechanism {
 export function sparsefinder(options?: SparsefinderOptions): Sparsefinder {
   const given = readOptions('sparsefinder', options, kinds);
   const { margin = 1, onGraph } = given;
+  const by = given.by ?? 'buckets';
+  for (const [name, goesWith] of partsOf) {
+    if (by !== goesWith) refuseIdle('sparsefinder', name, given[name], `by: '${goesWith}'`, `by: '${by}'`);
+  }
   const settings: PredictorSettings = {
     edges: given.edges ?? 64,
-    by: given.by ?? 'buckets',
+    by,
     buckets: given.buckets ?? 8,
     nearest: given.nearest ?? 1,
     radius: given.radius ?? 1,

@@ -13,7 +13,7 @@ import {
 import { createReferenceBackend } from '@topk-attention/core/reference';
 import type { ParameterTree } from '@topk-attention/nn';
 import { describe, expect, test } from 'vitest';
-import { entmax15, entmaxAttention } from '../src/index.js';
+import { type EntmaxOptions, entmax15, entmaxAttention } from '../src/index.js';
 import { backend, expectNumbers, goldenOutput, goldenParameter } from './support/goldens.js';
 import { describeLaws, expectSlope } from './support/laws.js';
 import { randomNumbers, randomTensor } from './support/random.js';
@@ -256,4 +256,10 @@ test('the gradient is exact, in and out of the support', async () => {
 
 describe('attention', () => {
   describeLaws('entmax', entmaxAttention(), { digits: 5 });
+});
+
+test('another alpha is refused', () => {
+  const build = (): unknown => entmaxAttention({ alpha: 2 } as unknown as EntmaxOptions);
+  expect(build).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  expect(build).toThrow(/alpha is 1.5/);
 });

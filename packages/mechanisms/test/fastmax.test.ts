@@ -14,12 +14,13 @@ describe.each([1, 2] as const)('order %i', (order) => {
     test('causally too', () =>
       expectGolden(
         `fastmax of order ${order}, causal`,
-        fastmax({ order, form, chunk: 3 }),
+        fastmax({ order, form, ...(form === 'factorised' && { chunk: 3 }) }),
         {},
         { causal: true },
       ));
 
-    describeLaws(`order ${order}, ${form}`, fastmax({ order, form, chunk: 4 }), { digits: 5 });
+    const chunked = fastmax({ order, form, ...(form === 'factorised' && { chunk: 4 }) });
+    describeLaws(`order ${order}, ${form}`, chunked, { digits: 5 });
   });
 });
 
@@ -86,4 +87,10 @@ test('each form gives its own reason against a mask and a bias, and takes the sa
     expect(pairs.refusals?.[ability]).toMatch(/^Both forms take the same options, and the factorised one/);
     for (const { takes } of [sums, pairs]) expect(takes).not.toContain(ability);
   }
+});
+
+test('a chunk of the direct form, which has none', () => {
+  const build = (): unknown => fastmax({ form: 'direct', chunk: 4 });
+  expect(build).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  expect(build).toThrow("chunk with form: 'factorised' alone");
 });

@@ -108,6 +108,11 @@ describe('wrong use', () => {
   test.each([{ length: 0 }, { length: 4, features: 0 }, { length: 4, slab: 0 }])('%o', (options) => {
     expect(() => relativeKernel(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
   });
+  test('a slab of the direct form, which transforms nothing', () => {
+    const build = (): unknown => relativeKernel({ length: 4, form: 'direct', slab: 2 });
+    expect(build).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    expect(build).toThrow("slab with form: 'fft' alone");
+  });
   test('a scale whose features overflow', () => {
     const call = goldenCall(parameters, { scale: 1e3 });
     expect(() => relativeKernel({ length: 7 }).attend(call)).toThrow(/would overflow/);

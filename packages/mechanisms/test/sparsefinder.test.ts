@@ -24,6 +24,7 @@ import { randomTensor } from './support/random.js';
 const heads = 2;
 const sizes = { width: 8, heads, keyValueHeads: heads, headDim: 4 };
 const names = ['buckets', 'clusters', 'distance'] as const;
+const own = { buckets: {}, clusters: { clusters: 5 }, distance: { radius: 2 } } as const;
 
 function parametersOf(options: SparsefinderOptions, seed = 3): ParameterTree {
   const declared = sparsefinder(options).declare?.(sizes) ?? {};
@@ -50,7 +51,7 @@ test('a graph of all keys gives entmax', async () => {
 });
 
 describe.each(names)('by %s', (by) => {
-  const options = { by, edges: 12, clusters: 5, window: 1, radius: 2 } as const;
+  const options = { by, edges: 12, window: 1, ...own[by] } as const;
   const parameters = parametersOf(options);
 
   test('queries whose support is covered get what entmax gives, and the report counts them', async () => {
@@ -130,7 +131,7 @@ describe.each(names)('by %s', (by) => {
       // By distance: the 12 nearest.
       const settings = {
         ...options,
-        radius: 1e3,
+        ...(by === 'distance' && { radius: 1e3 }),
         window: 0,
         first: 0,
         onGraph: (_: string, own: Tensor) => counts.push(own),
@@ -189,12 +190,26 @@ describe('wrong use', () => {
     expect(() => sparsefinder({ edges: 1, window: 0, first: 0 })).not.toThrow();
   });
 
-  test.each([{ edges: 0 }, { projections: 0 }, { nearest: 3, clusters: 2 }, { radius: 0 }, { window: -1 }])(
-    '%o',
-    (options) => {
-      expect(() => sparsefinder(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
-    },
-  );
+  test.each([
+    { edges: 0 },
+    { projections: 0 },
+    { by: 'clusters', nearest: 3, clusters: 2 },
+    { by: 'distance', radius: 0 },
+    { window: -1 },
+  ] as const)('%o', (options) => {
+    expect(() => sparsefinder(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+  });
+
+  test.each([
+    [{ by: 'buckets', radius: 2 }, "radius with by: 'distance' alone"],
+    [{ radius: 2 }, "radius with by: 'distance' alone"],
+    [{ by: 'buckets', nearest: 2 }, "nearest with by: 'clusters' alone"],
+    [{ clusters: 8 }, "clusters with by: 'clusters' alone"],
+    [{ by: 'clusters', buckets: 4 }, "buckets with by: 'buckets' alone"],
+  ] as const)('an option of another way: %o', (options, message) => {
+    expect(() => sparsefinder(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    expect(() => sparsefinder(options)).toThrow(message);
+  });
 });
 
 test('the quality of a graph needs its counts', async () => {
