@@ -13,13 +13,19 @@ import type { MechanismCall } from '@topk-attention/nn';
 /**
  * The seed of a call: its run's for this place in training, else a fixed one, so that evaluation repeats itself.
  *
+ * @param mechanism named by the error
  * @throws TopKError INVALID_OPTION in training without seeds.
  */
-export function seedOfCall({ context, path }: MechanismCall, evaluationSeed: number): number {
+export function seedOfCall(
+  mechanism: string,
+  { context, path }: MechanismCall,
+  evaluationSeed: number,
+): number {
   const { seeds, training } = context;
   if (seeds !== undefined) return seeds(`${path}.graph`);
   if (!training) return evaluationSeed;
-  throw new TopKError('INVALID_OPTION', `${path}: a random graph needs seeds`, {
+  const where = path === '' ? mechanism : `${path}: ${mechanism}`;
+  throw new TopKError('INVALID_OPTION', `${where}: random draws need seeds`, {
     expected: 'seeds in training',
     got: 'none',
     fix: 'Pass seeds: seedsFrom(step)',

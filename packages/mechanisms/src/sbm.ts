@@ -92,7 +92,7 @@ export function sbm(options?: SbmOptions): Mechanism {
     const rates = edgeRates(call, exploration);
     if (densityPenalty > 0) addLoss(call.context, mul(densityOf(call, rates), densityPenalty));
     const most = pairsAtATime(call.query.backend, call.context);
-    const graph = sampleGraph(rates, edges, seedOfCall(call, seed), most);
+    const graph = sampleGraph(rates, edges, seedOfCall('sbm', call, seed), most);
     const wide = (x: Tensor): Tensor => cast(x, 'f32');
     const output = graphAttention(wide(call.query), wide(call.key), wide(call.value), graph, {
       bias: passedEdges({ ...rates.members, graph }, most),

@@ -124,7 +124,10 @@ export function sparsefinder(options?: SparsefinderOptions): Sparsefinder {
 
   const attend = (call: MechanismCall): Tensor => {
     if (call.context.training) {
-      addLoss(call.context, predictorLoss(call, { margin, by: settings.by, seed: seedOfCall(call, 0) }));
+      addLoss(
+        call.context,
+        predictorLoss(call, { margin, by: settings.by, seed: seedOfCall('sparsefinder', call, 0) }),
+      );
       return attendAll(call);
     }
     return attendPredicted(call, predictedGraph(call, settings), onGraph);

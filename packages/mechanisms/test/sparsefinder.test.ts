@@ -183,6 +183,15 @@ test('the gradient of the predictor moves nothing else', async () => {
 });
 
 describe('wrong use', () => {
+  test('training without seeds', () => {
+    const call = sparseCall(parametersOf({}));
+    const train = (path: string) => (): unknown =>
+      sparsefinder().attend({ ...call, path, context: { ...call.context, training: true } });
+    expect(train('')).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }));
+    expect(train('')).toThrow(/^sparsefinder: random draws need seeds/);
+    expect(train('layers.0.self_attn')).toThrow(/^layers.0.self_attn: sparsefinder: random draws need seeds/);
+  });
+
   test('fewer edges than the keys that are always there', () => {
     expect(() => sparsefinder({ edges: 4 })).toThrow(/at least 8, 2 window \+ 1 \+ first/);
     expect(() => sparsefinder({ window: 40 })).toThrow(/at least 82/);
