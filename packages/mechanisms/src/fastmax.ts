@@ -58,7 +58,8 @@ const kinds: OptionKinds<FastmaxOptions> = {
  * the numerator, and has no meaning for the direct form. A token of equal entries is standardised to zeros, which multiplies
  * its gradient by 1e6.
  *
- * @throws TopKError INVALID_OPTION, also for a chunk of the direct form; when the layer is built, for order 1 with scores that may fall below -1.
+ * @throws TopKError INVALID_OPTION, also for a chunk of the direct form; when the layer is built, for order 1 with scores that
+ * may fall below -1.
  *
  * @example
  * const layer = attentionLayer({ width: 64, heads: 8, mechanism: fastmax({ order: 2 }) });
