@@ -87,7 +87,7 @@ export function fastmax(options?: FastmaxOptions): Mechanism {
     const factor = scale ?? 1 / (temperature ?? own);
     // Standardised rows have a product of at most their width.
     if (order === 1 && Math.abs(factor) * width > 1 + 1e-9) {
-      throw unbounded(`a scale of ${factor}`, `a scale of at most 1 / ${width}`);
+      throw unbounded(`a scale of ${factor}`, `a scale between -1 / ${width} and 1 / ${width}`);
     }
     return factor;
   };

@@ -190,5 +190,6 @@ function scaled(scale: number): TopKError {
   return new TopKError('INVALID_OPTION', 'trainableKernel: a scale', {
     expected: 'none: its weights are not functions of scores',
     got: String(scale),
+    fix: 'Leave scale out of the layer: its matrices are trained instead',
   });
 }

@@ -67,9 +67,9 @@ export function performer(options?: PerformerOptions): Mechanism {
   requireWhole('performer', 'features', features, 1);
   if (chunk !== undefined) requireWhole('performer', 'chunk', chunk, 1);
   requireWhole('performer', 'redrawEvery', redrawEvery, 0);
-  if (epsilon !== undefined && !(epsilon >= 0)) {
+  if (epsilon !== undefined && !(epsilon >= 0 && epsilon < Number.POSITIVE_INFINITY)) {
     throw new TopKError('INVALID_OPTION', 'performer: bad epsilon', {
-      expected: 'a number of at least 0',
+      expected: 'a finite number of at least 0',
       got: describeValue(epsilon),
     });
   }

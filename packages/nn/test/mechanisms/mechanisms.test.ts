@@ -346,3 +346,7 @@ describe('random features', () => {
     expect(drawn).not.toEqual(await redraw(layer, parameters, 30, 1).parameters[name]?.data());
   });
 });
+
+test.each([-1, Number.NaN, Number.POSITIVE_INFINITY])('performer refuses epsilon %d', (epsilon) => {
+  expect(() => performer({ epsilon })).toThrow(/bad epsilon/);
+});
