@@ -204,7 +204,13 @@ function cutsOf(
 ): (rows: Rows) => Cut {
   if (trimmed !== true) return () => evenCut(microBatch, model.tokens);
   const lengths = trimmedLengths(rows, model, batch, microBatch);
-  return (own) => trimmedCut(own, model, lengths);
+  // All rows are measured once, not at each look.
+  const cuts = new Map<Rows, Cut>();
+  return (own) => {
+    const cut = cuts.get(own) ?? trimmedCut(own, model, lengths);
+    cuts.set(own, cut);
+    return cut;
+  };
 }
 
 /** Batches made when their turn comes. */
