@@ -32,6 +32,23 @@ type Tested = Layer<readonly [x: Tensor, inputs?: { readonly keyLengths?: Tensor
 
 const attending = (mechanism: Mechanism, causal = false): Tested =>
   attentionLayer({ width: 8, heads: 2, causal, mechanism });
+const dropping = (mechanism: Mechanism): Tested =>
+  attentionLayer({ width: 8, heads: 2, dropout: 0.2, mechanism });
+/** With a mask of pairs, a bias of them where the mechanism takes one, and dropout where it does. */
+const masked = (mechanism: Mechanism): Tested => {
+  const takes = (ability: 'bias' | 'dropout'): boolean => mechanism.takes.includes(ability);
+  const layer = attentionLayer({ width: 8, heads: 2, ...(takes('dropout') && { dropout: 0.2 }), mechanism });
+  const pairs = Array.from({ length: 81 }, (_, at) => at);
+  return {
+    ...layer,
+    apply(context, x, inputs) {
+      const seen = Uint8Array.from(pairs, (at) => (at % 10 === 0 || at % 4 > 0 ? 1 : 0));
+      const mask = tensor(x.backend, seen, [1, 1, 9, 9], 'bool');
+      const bias = tensor(x.backend, Float64Array.from(pairs, Math.sin), [1, 1, 9, 9]);
+      return layer.apply(context, x, { ...inputs, mask, ...(takes('bias') && { bias }) });
+    },
+  };
+};
 const remembering = (block: mechanisms.TwoStreamBlock): Tested =>
   mechanisms.memoryEncoder({ width: 8, memory: 3, blocks: [block] });
 const sizes = { width: 8, heads: 2, hidden: 12, dropout: 0 };
@@ -43,6 +60,8 @@ const layers: { readonly [name: string]: Tested } = {
   'SimpleTRON, causal': attending(mechanisms.simpleTron({ chunk: 4 }), true),
   sigmoid: attending(mechanisms.sigmoidAttention({ length: 9, qkNorm: true }), true),
   "sigmoid's block": mechanisms.sigmoidBlock({ ...sizes, layerScale: 0.1, hybridNorm: true }),
+  'sigmoid, masked': masked(mechanisms.sigmoidAttention({ length: 9 })),
+  'Fastmax, order 2, dropped': dropping(mechanisms.fastmax()),
   'Fastmax, order 1': attending(mechanisms.fastmax({ order: 1 }), true),
   'Fastmax, order 2': attending(mechanisms.fastmax()),
   'Fastmax, order 2, causal': attending(mechanisms.fastmax({ chunk: 4 }), true),
@@ -56,6 +75,8 @@ const layers: { readonly [name: string]: Tested } = {
   entmax: attending(mechanisms.entmaxAttention(), true),
   Sparsefinder: attending(mechanisms.sparsefinder({ edges: 5, window: 1, by: 'clusters' }), true),
   'Sparsefinder by buckets': attending(mechanisms.sparsefinder({ edges: 5, window: 1 })),
+  'entmax, masked': masked(mechanisms.entmaxAttention()),
+  'Sparsefinder, masked': masked(mechanisms.sparsefinder({ edges: 5, window: 1 })),
   SBM: attending(mechanisms.sbm({ clusters: 4, edges: 8, exploration: 0.3 })),
   SOFT: attending(mechanisms.soft({ landmarks: 3, normalise: true })),
   'SOFT by a convolution': attending(mechanisms.soft({ ratio: 3 })),
