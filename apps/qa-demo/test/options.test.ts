@@ -131,7 +131,7 @@ const modules: Readonly<Record<string, Exports>> = {
     without: `ProgramNumbers Tensor TopKError abs activate add arange broadcastTo bytesPerElement cast checkDType concat
       custom div dryBackend elementIsNaN elementwiseProgram eq erf evaluate exp fill formatBytes formatShape gatherRows gelu
       geluTanh grad isFloat layerNorm le log logicalAnd logicalNot lt max min mul narrow neg 
-      printFeedForwardPlan printPlan pullback putAlong randomBits recompute relu requireNoNaN reshape rmsNorm rsqrt 
+      printFeedForwardPlan printPlan pullback putAlong randomBits recompute relu requireGraph requireNoNaN reshape rmsNorm rsqrt 
       scatterAddRows scope sigmoid silu sizeOf slice softmax softmaxGradient sqrt sub sumSquares sumTo takeAlong tanh tensor toeplitzProduct
       topK transpose valueAndGrad where writeAt writeInto zeros
       aFunction aValue anArray checkedLater describeValue either nearest oneOf optionsWithin readOptions required`,

@@ -52,6 +52,7 @@ export { sumSquares } from './functions/sum-squares.js';
 export { type ExplainGraphAttentionOptions, explainGraphAttention } from './graph-attention/explain.js';
 export { graphAttention } from './graph-attention/graph-attention.js';
 export type { GraphAttentionOptions, GraphAttentionShapes } from './graph-attention/options.js';
+export { requireGraph } from './graph-attention/require-graph.js';
 export { type ExplainLinearAttentionOptions, explainLinearAttention } from './linear-attention/explain.js';
 export { type LinearAttentionResult, linearAttention } from './linear-attention/linear-attention.js';
 export type {

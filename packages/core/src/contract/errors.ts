@@ -15,8 +15,9 @@ export type CoreErrorCode =
   | 'UNSUPPORTED'
   | 'DOES_NOT_FIT'
   | 'NOT_DIFFERENTIABLE'
-  // values, where something reads them: `requireNoNaN`, training
+  // values, where something reads them: `requireNoNaN`, `requireGraph`, training
   | 'NAN_FOUND'
+  | 'INDEX_OUT_OF_RANGE'
   // engine
   | 'OUT_OF_MEMORY'
   | 'DEVICE_LOST'

@@ -18,7 +18,7 @@ export async function requireNoNaN(where: string, ...tensors: readonly Tensor[])
     throw new TopKError('NAN_FOUND', `${where}: NaN in a tensor of shape ${formatShape(one.shape)}`, {
       expected: 'numbers',
       got: `NaN at element ${at}`,
-      fix: 'Look for infinities or NaN in weights and inputs, and for indices outside of a graph or a table; a +inf score makes its row NaN',
+      fix: 'Look for infinities or NaN in weights and inputs, and for indices outside of a table or a graph (requireGraph); a +inf score makes its row NaN',
     });
   }
 }
