@@ -17,7 +17,8 @@ import { graphAttentionRequest } from './request.js';
  * of Hkv, and the first three dims of the graph may be 1. Entries may be in any order. -1 is no entry. A graph is a set of
  * edges, so of several entries with the same key the first counts, with its own bias. Entries that `causal`, lengths or
  * mask hide do not count; a row without an entry that counts gives zeros. Any other number outside of the keys makes its row
- * NaN, as NaN in a score does (`requireGraph` finds it). q, k, v and the bias have gradients; training keeps 8 M bytes per query and head.
+ * NaN, as NaN in a score does (`requireGraph` finds it). q, k, v and the bias have gradients; training keeps 8 M bytes per
+ * query and head.
  *
  * @throws TopKError SHAPE_MISMATCH, RANK_MISMATCH, DTYPE_MISMATCH, INVALID_OPTION, EMPTY_SEQUENCE, MIXED_BACKENDS,
  * DOES_NOT_FIT.
