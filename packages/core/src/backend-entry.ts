@@ -5,6 +5,7 @@ export {
   attentionBackward,
   attentionForward,
 } from './attention/attention.js';
+export { attentionKinds } from './attention/options.js';
 export { relativePositionBucket } from './attention/relative-bias.js';
 export type * from './contract/adafactor.js';
 export type * from './contract/attention.js';

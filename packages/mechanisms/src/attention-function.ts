@@ -1,16 +1,13 @@
 import {
   type AttentionOptions,
-  aBoolean,
-  aNumber,
-  aTensor,
   aValue,
   type OptionKinds,
   oneOf,
-  optionsWithin,
   readOptions,
   required,
   TopKError,
 } from '@topk-attention/core';
+import { attentionKinds } from '@topk-attention/core/backend';
 import {
   type AttentionFunction,
   contextOf,
@@ -30,24 +27,6 @@ export interface AttentionFunctionOptions {
 const kinds: OptionKinds<AttentionFunctionOptions> = {
   trainedWith: required(oneOf('softmax', 'mechanism')),
   parameters: aValue('an object of tensors', (value) => typeof value === 'object' && value !== null),
-};
-
-/** What the function itself may be called with. */
-const calledKinds: OptionKinds<AttentionOptions> = {
-  scale: aNumber,
-  causal: aBoolean,
-  queryStart: aNumber,
-  mask: aTensor,
-  keyLengths: aTensor,
-  bias: aTensor,
-  relativeBias: optionsWithin({
-    table: required(aTensor),
-    bidirectional: required(aBoolean),
-    maxDistance: required(aNumber),
-  }),
-  dropout: optionsWithin({ rate: required(aNumber), seed: required(aNumber) }),
-  queryChunk: aNumber,
-  budgetBytes: aNumber,
 };
 
 /**
@@ -84,7 +63,7 @@ export function attentionFunctionOf(
   }
   if (self !== undefined) throw refusal('is for self-attention layers of nn', 'any source', refusals?.source);
   return (query, key, value, called) => {
-    const { queryChunk, budgetBytes, ...asked } = readOptions('attentionFunctionOf', called, calledKinds);
+    const { queryChunk, budgetBytes, ...asked } = readOptions('attentionFunctionOf', called, attentionKinds);
     if (queryChunk !== undefined) {
       throw refusal(
         'takes no queryChunk',

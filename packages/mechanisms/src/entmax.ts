@@ -1,4 +1,4 @@
-import { cast, matmul, mul, scope, type Tensor, TopKError } from '@topk-attention/core';
+import { cast, matmul, mul, readOptions, scope, type Tensor } from '@topk-attention/core';
 import type { Mechanism, MechanismCall } from '@topk-attention/nn';
 import { entmax15 } from './entmax15.js';
 import { shown } from './inputs.js';
@@ -8,7 +8,7 @@ import { attendInChunks, type ChunkCall } from './query-chunks.js';
 import { notSoftmax } from './refusals.js';
 
 /** None: alpha is 1.5. */
-export type EntmaxOptions = Readonly<Record<string, never>>;
+export type EntmaxOptions = Readonly<Record<never, never>>;
 
 /**
  * Softmax replaced by entmax with alpha = 1.5 (Peters et al., 2019): most weights of a trained row are exactly 0. What
@@ -22,13 +22,7 @@ export type EntmaxOptions = Readonly<Record<string, never>>;
  * const layer = attentionLayer({ width: 64, heads: 4, mechanism: entmaxAttention() });
  */
 export function entmaxAttention(options?: EntmaxOptions): Mechanism {
-  const given = Object.keys(options ?? {});
-  if (given.length > 0) {
-    throw new TopKError('INVALID_OPTION', 'entmaxAttention: it has no options', {
-      expected: 'none; alpha is 1.5, whose threshold is found exactly',
-      got: given.join(', '),
-    });
-  }
+  readOptions('entmaxAttention', options, {});
   return {
     name: 'entmax',
     takes: ['causal', 'keyLengths', 'mask', 'bias', 'relativeBias', 'dropout', 'groupedHeads', 'decoding'],

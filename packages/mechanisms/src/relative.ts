@@ -137,7 +137,7 @@ export function relativeKernel(options: RelativeKernelOptions): Mechanism {
   };
 }
 
-/** Of any width: beyond, estimates are too rough for use. */
+/** Of narrow heads too, whose features would not overflow yet: a choice. */
 const LARGEST_SCALE = 32;
 
 /** Products of two features and their sums end at exp(88) in f32. */

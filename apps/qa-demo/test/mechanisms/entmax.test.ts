@@ -16,6 +16,7 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { afterAll, beforeAll, expect } from 'vitest';
+import { wave } from './wave.js';
 
 const software = softwareGpuAvailability();
 let backend: WebGpuBackend;
@@ -24,9 +25,6 @@ beforeAll(async () => {
   if (software.available) backend = await createWebGpuBackend({ onWarning: () => {} });
 });
 afterAll(() => backend?.dispose());
-
-const wave = (size: number, speed: number): number[] =>
-  Array.from({ length: size }, (_, at) => Math.sin(speed * at + 1) + Math.cos(at * at));
 
 /** Weights and gradients of scores. */
 async function both(on: Backend, shape: Shape, mask: Shape | undefined, spread: number): Promise<number[][]> {

@@ -6,6 +6,7 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { afterAll, beforeAll, expect, vi } from 'vitest';
+import { wave } from './wave.js';
 
 const software = softwareGpuAvailability();
 let backend: WebGpuBackend;
@@ -22,8 +23,6 @@ afterAll(async () => {
 });
 
 const [heads, width, clusters] = [2, 8, 6];
-const wave = (size: number, speed: number): number[] =>
-  Array.from({ length: size }, (_, at) => Math.sin(speed * at + 1) + Math.cos(at * at));
 
 /** The keys that each query of SBM's graph lists, as weights of values that are unit vectors show them. */
 async function listed(on: Backend, tokens: number, edges: number): Promise<string[]> {

@@ -19,6 +19,7 @@ import { optional } from '@topk-attention/vitest-preset';
 import { softwareGpuAvailability } from '@topk-attention/vitest-preset/software-gpu';
 import { createWebGpuBackend, type WebGpuBackend } from '@topk-attention/webgpu';
 import { afterAll, beforeAll, expect, vi } from 'vitest';
+import { wave } from './wave.js';
 
 const software = softwareGpuAvailability();
 let backend: WebGpuBackend;
@@ -28,8 +29,6 @@ beforeAll(async () => {
 });
 afterAll(() => backend?.dispose());
 
-const wave = (size: number, speed: number): number[] =>
-  Array.from({ length: size }, (_, at) => Math.sin(speed * at + 1) + Math.cos(at * at));
 const sizeOf = (shape: Shape): number => shape.reduce((all, extent) => all * extent, 1);
 
 const [batch, heads, width] = [2, 2, 4];

@@ -75,6 +75,7 @@ export interface AttentionShapes {
   readonly dtype?: 'f32' | 'f16';
 }
 
+/** What the options of any attention may hold, for `readOptions`. */
 export const attentionKinds: OptionKinds<AttentionOptions> = {
   scale: aNumber,
   causal: aBoolean,

@@ -105,7 +105,7 @@ export function readOptions<O extends object>(where: string, given: O | undefine
   const known: Kinds = kinds;
   if (given !== undefined && !isOptions(given)) {
     throw new TopKError('INVALID_OPTION', `${where}: bad options`, {
-      expected: `an object of ${Object.keys(known).join(', ')}`,
+      expected: `an object of ${namesIn(Object.keys(known))}`,
       got: describeValue(given),
     });
   }
@@ -136,6 +136,11 @@ function checkWithin(
   }
 }
 
+/** For "expected ...". */
+function namesIn(known: readonly string[]): string {
+  return known.length === 0 ? 'no options' : known.join(', ');
+}
+
 /** Whether an object can be a set of options: not an array, and not an instance of some other class. */
 function isOptions(value: unknown): boolean {
   return (
@@ -150,7 +155,7 @@ function isOptions(value: unknown): boolean {
 function unknownOption(where: string, full: string, name: string, known: readonly string[]): TopKError {
   const meant = nearest(name, known);
   return new TopKError('INVALID_OPTION', `${where}: unknown option '${full}'`, {
-    expected: known.join(', '),
+    expected: namesIn(known),
     got: full,
     ...(meant !== undefined && { fix: `Did you mean ${meant}?` }),
   });

@@ -181,3 +181,9 @@ describe('reading options', () => {
     expect(millisecondsPerCall / 7).toBeLessThan(1e-3);
   });
 });
+
+test('a function without options says so', () => {
+  const read = (given: object): unknown => readOptions<Record<never, never>>('none', given, {});
+  expect(read({})).toEqual({});
+  expect(() => read({ alpha: 2 })).toThrow("unknown option 'alpha': expected no options, got alpha");
+});
