@@ -61,15 +61,14 @@ test('a common factor of all distances cancels, however large', async () => {
 });
 
 describe.each([true, false])('in f32, causal %s', (causal) => {
-  /** A row of 130 tokens, more than are summed directly, and its gradient, by biases `spread` apart. */
-  const made = async (form: 'fft' | 'direct', own: Backend, spread: number) => {
+  /** A row of 130 tokens, more than are summed directly, and its gradient, by biases of distances. */
+  const made = async (form: 'fft' | 'direct', own: Backend, biasOf: (distance: number) => number) => {
     const layer = attentionLayer({
       ...{ width: 8, heads: 2, causal },
       mechanism: relativeKernel({ length: 130, features: 8, form }),
     });
     const drawn = initialize(own, layer, 1);
-    // Each token sees itself least: the first rows of a causal layer have the smallest sums.
-    const offsets = Float64Array.from({ length: 2 * 259 }, (_, at) => (at % 259 === 129 ? -spread : 0));
+    const offsets = Float64Array.from({ length: 2 * 259 }, (_, at) => biasOf(Math.abs((at % 259) - 129)));
     const parameters = { ...drawn, 'mechanism.offsets': tensor(own, offsets, [2, 259]) };
     const x = randomTensor(own, 3, 1, 130, 8);
     const of = (given: ParameterTree): Tensor => layer.apply(contextOf(given), x);
@@ -77,9 +76,14 @@ describe.each([true, false])('in f32, causal %s', (causal) => {
     const values = [of(parameters), gradients['mechanism.offsets'] as Tensor];
     return Promise.all(values.map(async (one) => Array.from(await one.data())));
   };
-  test.each([2, 10])('biases %i apart are as exact as sums of all pairs', async (spread) => {
-    const fft = await made('fft', createReferenceBackend(), spread);
-    const direct = await made('direct', createReferenceBackend({ floatStorage: 'f64' }), spread);
+  // Near tokens count least: the first rows of a causal layer have the smallest sums.
+  test.each<[string, (distance: number) => number]>([
+    ['of a token for itself 2 less', (distance) => (distance === 0 ? -2 : 0)],
+    ['of a token for itself 10 less', (distance) => (distance === 0 ? -10 : 0)],
+    ['that grow by 10 over 64 tokens', (distance) => -10 * Math.max(0, 1 - distance / 64)],
+  ])('biases %s are as exact as sums of all pairs', async (_name, biasOf) => {
+    const fft = await made('fft', createReferenceBackend(), biasOf);
+    const direct = await made('direct', createReferenceBackend({ floatStorage: 'f64' }), biasOf);
     for (const [at, wanted] of direct.entries()) {
       const largest = wanted.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
       const off = (fft[at] ?? []).map((one, place) => Math.abs(one - (wanted[place] as number)) / largest);
