@@ -3,12 +3,15 @@ import {
   type Backend,
   evaluate,
   mean,
+  type RecordedStep,
+  recordedStep,
+  type StepSeeds,
   scope,
   type Tensor,
   TopKError,
   valueAndGrad,
 } from '@topk-attention/core';
-import { disposeParameters, type ParameterTree } from '@topk-attention/nn';
+import { disposeParameters, type ParameterTree, seedsFrom } from '@topk-attention/nn';
 import type { BenchRow, Direction } from './result.js';
 import type { Prepared } from './studies.js';
 
@@ -16,29 +19,33 @@ import type { Prepared } from './studies.js';
 export interface Job extends Pick<BenchRow, 'way' | 'x' | 'direction'> {
   /** On the engine that is open then. */
   readonly make: (backend: Backend) => Prepared;
+  /** Records the pass and replays it, as training does, on a backend that can. Default: it is called each time. */
+  readonly isRecorded?: boolean;
 }
 
 /**
- * Times one way at one size: once to warm up and check that the result is finite, then `rounds` times, each until the
- * engine has finished.
+ * Times one way at one size: once to warm up and check that the result is finite, if it is recorded twice more, for the
+ * recording and a first replay; then `rounds` times, each until the engine has finished.
  *
  * @throws TopKError NAN_FOUND; whatever the engine throws
  */
 export async function measure(
   backend: Backend,
-  { way, x, direction, make }: Job,
+  { way, x, direction, make, isRecorded = false }: Job,
   rounds: number,
 ): Promise<BenchRow> {
   let prepared: Prepared | undefined;
+  let pass: Pass | undefined;
   try {
     prepared = make(backend);
+    pass = passOf(prepared, direction, isRecorded);
     await evaluate(...Object.values(prepared.tensors));
     backend.resetPeak();
-    await run(prepared, direction);
+    for (let warm = 0; warm < (isRecorded ? 3 : 1); warm++) await run(pass, prepared);
     const times: number[] = [];
     for (let round = 0; round < rounds; round++) {
       const from = performance.now();
-      await run(prepared, direction);
+      await run(pass, prepared);
       times.push(performance.now() - from);
     }
     const { peak } = backend.memory();
@@ -48,8 +55,10 @@ export async function measure(
       direction,
       milliseconds: median(times),
       ...(peak !== undefined && { peakBytes: peak }),
+      ...(pass.counts.replayed > 0 && { isRecorded: true }),
     };
   } finally {
+    pass?.dispose();
     if (prepared !== undefined) disposeParameters(prepared.tensors);
     prepared?.dispose?.();
   }
@@ -65,14 +74,33 @@ export function refusalOf(error: unknown, refusals: readonly string[] = REFUSALS
   return `${error.code}: ${error.message.split(/\. |\n/)[0]}`;
 }
 
-/** One pass, until the engine has finished. Its mean is the loss, as in the paper. */
-async function run({ tensors, apply }: Prepared, direction: Direction): Promise<void> {
-  const loss = (of: ParameterTree): Tensor => scope(() => mean(apply(of)));
-  const { value, gradients } =
-    direction === 'forward' ? { value: loss(tensors), gradients: {} } : valueAndGrad(loss)(tensors);
+/** Of dropout and random graphs, in every round. */
+const SEED = 42;
+
+type Outputs = { readonly loss: Tensor; readonly gradients: ParameterTree };
+type Pass = RecordedStep<Record<string, never>, ParameterTree, Outputs>;
+
+/** A pass as a step without a state. The mean of what is computed is the loss, as in the paper. */
+function passOf({ apply }: Prepared, direction: Direction, isRecorded: boolean): Pass {
+  const outputsOf = (tensors: ParameterTree, seeds: StepSeeds): Outputs => {
+    const loss = (of: ParameterTree): Tensor => scope(() => mean(apply(of, seeds)));
+    if (direction === 'forward') return { loss: loss(tensors), gradients: {} };
+    const { value, gradients } = valueAndGrad(loss)(tensors);
+    return { loss: value, gradients };
+  };
+  const mostRecordings = isRecorded ? 1 : 0;
+  return recordedStep(
+    (state, tensors: ParameterTree, seeds) => ({ state, outputs: outputsOf(tensors, seeds) }),
+    { mostRecordings },
+  );
+}
+
+/** One pass, until the engine has finished. */
+async function run(pass: Pass, { tensors }: Prepared): Promise<void> {
+  const { loss, gradients } = pass({}, tensors, { seeds: seedsFrom(SEED) }).outputs;
   try {
-    await evaluate(value, ...Object.values(gradients));
-    const [number] = await value.data();
+    await evaluate(loss, ...Object.values(gradients));
+    const [number] = await loss.data();
     if (!Number.isFinite(number)) {
       throw new TopKError('NAN_FOUND', 'bench: the result is not finite', {
         expected: 'a finite mean of the output',
@@ -80,7 +108,7 @@ async function run({ tensors, apply }: Prepared, direction: Direction): Promise<
       });
     }
   } finally {
-    value.dispose();
+    loss.dispose();
     disposeParameters(gradients);
   }
 }

@@ -1,11 +1,5 @@
 import { type Backend, tensor } from '@topk-attention/core';
-import {
-  disposeParameters,
-  initialize,
-  type ParameterTree,
-  seedsFrom,
-  trainableExcept,
-} from '@topk-attention/nn';
+import { disposeParameters, initialize, type ParameterTree, trainableExcept } from '@topk-attention/nn';
 import { type Batch, documentsOf } from '../model/batches.js';
 import { classifier } from '../model/classifier.js';
 import type { MechanismSettings, ModelSettings } from '../model/settings.js';
@@ -43,7 +37,7 @@ export function trainingStep(
   const labels = tensor(backend, batch.labels, [1]);
   return {
     tensors,
-    apply: (of) => trainingLoss(model, { ...of, ...buffers }, { documents, labels }, seedsFrom(SEED)),
+    apply: (of, seeds) => trainingLoss(model, { ...of, ...buffers }, { documents, labels }, seeds),
     dispose: () => disposeParameters({ ...buffers, ...documents, labels }),
   };
 }

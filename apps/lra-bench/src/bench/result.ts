@@ -23,6 +23,8 @@ export interface BenchRow {
   readonly milliseconds?: number;
   /** Most bytes of tensors at a time, inputs included, if the engine counts them. */
   readonly peakBytes?: number;
+  /** Whether recorded commands ran, as in training; else the pass was called, its JavaScript included. */
+  readonly isRecorded?: boolean;
   /** Why it did not run. */
   readonly refused?: string;
 }

@@ -1,4 +1,12 @@
-import { type Backend, exactAttention, scope, type Tensor, TopKError, tensor } from '@topk-attention/core';
+import {
+  type Backend,
+  exactAttention,
+  type StepSeeds,
+  scope,
+  type Tensor,
+  TopKError,
+  tensor,
+} from '@topk-attention/core';
 import {
   attentionLayer,
   contextOf,
@@ -44,7 +52,7 @@ export interface StudySizes {
 export interface Prepared {
   /** Weights and inputs: gradients are taken for all of them. */
   readonly tensors: ParameterTree;
-  readonly apply: (tensors: ParameterTree) => Tensor;
+  readonly apply: (tensors: ParameterTree, seeds: StepSeeds) => Tensor;
   /** Frees what else it holds. Default: nothing. */
   readonly dispose?: () => void;
 }

@@ -265,7 +265,7 @@ async function measureAll(
       .sort((a, b) => a - b)
       .flatMap((x) =>
         measured.map(([way, mechanism]) => ({
-          ...{ way, x, direction: 'forward + backward' as const },
+          ...{ way, x, direction: 'forward + backward' as const, isRecorded: true },
           make: (on: Backend) => trainingStep(on, model, mechanism, x),
         })),
       );
@@ -296,7 +296,7 @@ function knownRows(file: string, { title, about, engine }: Omit<BenchResult, 'ro
 function aboutOf(model: ModelSettings, rounds: number, numbers: { readonly [name: string]: number }): string {
   const { layers, width, heads, hidden, pair } = model;
   const given = Object.entries(numbers).map(([name, value]) => `${name} ${value}`);
-  return `${layers} layers of width ${width}, ${heads} heads, ${hidden} hidden units; ${pair === 'none' ? 'one document' : 'two documents'} without padding, forward and backward, without the optimiser; median of ${rounds}; ${given.join(', ')}. Memory is the most bytes of tensors at a time.`;
+  return `${layers} layers of width ${width}, ${heads} heads, ${hidden} hidden units; ${pair === 'none' ? 'one document' : 'two documents'} without padding, forward and backward, without the optimiser, recorded as in training where the backend can; median of ${rounds}; ${given.join(', ')}. Memory is the most bytes of tensors at a time.`;
 }
 
 function show(
