@@ -34,6 +34,15 @@ export {
   type Series,
 } from './report/line-chart.js';
 export { markdownTable } from './report/markdown-table.js';
+export {
+  type Span,
+  type SpanChart,
+  type SpanLane,
+  type SpanRow,
+  spanChart,
+  spanChartFile,
+  spanChartStyle,
+} from './report/span-chart.js';
 export { type Spread, type SpreadChart, spreadChart } from './report/spread-chart.js';
 export type { Column, Table } from './report/table.js';
 export { textTable } from './report/text-table.js';

@@ -1,3 +1,4 @@
+import { axisStyle, chartFile, seriesColours } from './chart-file.js';
 import { escapeHtml } from './escape-html.js';
 import { linearScale, logScale, type Scale, tickText } from './scale.js';
 
@@ -61,14 +62,12 @@ const inFile: Frame = {
   legend: { x: 532, y: 62, step: 20 },
 };
 
-/** Okabe and Ito's colours, which most people can tell apart. */
-const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'];
 const dashes = ['none', '7 3', '2 3', '9 3 2 3', '4 4', '12 4'];
 /** Lines that look different in a file: each colour with four kinds of dashes. */
-export const LINE_STYLES: number = 4 * colours.length;
+export const LINE_STYLES: number = 4 * seriesColours.length;
 const palette = Array.from({ length: LINE_STYLES }, (_, at) => {
-  const round = Math.floor(at / colours.length);
-  return [colours[at % colours.length], dashes[(at + round) % dashes.length]] as const;
+  const round = Math.floor(at / seriesColours.length);
+  return [seriesColours[at % seriesColours.length], dashes[(at + round) % dashes.length]] as const;
 });
 
 /** Lines over two axes, as one SVG with a legend. Its description names what is drawn, for screen readers. */
@@ -80,8 +79,12 @@ ${isCut(chart) ? clip(onPage) : ''}${drawing(chart, onPage)}
 </svg>`;
 }
 
+const lineStyle = `
+  svg .line { fill: none; stroke: currentColor; stroke-width: 2; } svg .dot { fill: currentColor; stroke: none; }
+  svg .band { fill: currentColor; stroke: none; opacity: 0.18; }`;
+
 /** The style that line charts need, besides the colours of their classes. */
-export const lineChartStyle: string = styleOf('var(--line)', 'var(--soft)');
+export const lineChartStyle: string = `${lineStyle}${axisStyle({ line: 'var(--line)', soft: 'var(--soft)' })}`;
 
 /** Charts one below the other, as one SVG file for light and dark pages. Its description names what is drawn. */
 export function lineChartFile(title: string, charts: readonly LineChart[]): string {
@@ -99,33 +102,20 @@ ${drawing(chart, inFile)}
 </g>`;
   });
   total = Math.max(total, inFile.height);
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" role="img" aria-label="${escapeHtml([`${title}.`, ...charts.map(described)].join(' '))}">
-<title>${escapeHtml(title)}</title>
-<style>${fileStyle}
-</style>
-${clip(inFile)}<rect class="card" x="0.5" y="0.5" width="${width - 1}" height="${total - 1}" rx="6"/>
-${panels.join('\n')}
-</svg>
-`;
-}
-
-function styleOf(line: string, soft: string): string {
-  return `
-  svg .line { fill: none; stroke: currentColor; stroke-width: 2; } svg .dot { fill: currentColor; stroke: none; }
-  svg .band { fill: currentColor; stroke: none; opacity: 0.18; }
-  svg .axis { stroke: ${line}; } svg .level { stroke: ${soft}; stroke-dasharray: 2 3; }
-  svg text.soft { fill: ${soft}; font-size: 11px; }`;
+  return chartFile({
+    title,
+    description: [`${title}.`, ...charts.map(described)].join(' '),
+    width,
+    height: total,
+    style: fileStyle,
+    definitions: clip(inFile),
+    body: panels.join('\n'),
+  });
 }
 
 /** Of a file, which has no page around it. */
-const fileStyle = `${styleOf('#d0d7de', '#59636e')}
-  .card { fill: #ffffff; stroke: #d0d7de; } text { fill: #1f2328; font: 13px system-ui, sans-serif; }
-  .title { font-weight: 600; }
-${palette.map(([colour, dashes], at) => `  .series-${at + 1} { color: ${colour}; stroke-dasharray: ${dashes}; }`).join('\n')}
-  @media (prefers-color-scheme: dark) {
-    .card { fill: #151b23; stroke: #3d444d; } text { fill: #f0f6fc; } svg text.soft { fill: #9198a1; }
-    svg .axis { stroke: #3d444d; } svg .level { stroke: #9198a1; }
-  }`;
+const fileStyle = `${lineStyle}
+${palette.map(([colour, dashes], at) => `  .series-${at + 1} { color: ${colour}; stroke-dasharray: ${dashes}; }`).join('\n')}`;
 
 /** Line by line, as they are drawn: those without points are left out. */
 function drawnOf({ series }: LineChart): readonly Series[] {

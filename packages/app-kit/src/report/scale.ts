@@ -34,6 +34,12 @@ export function logScale(low: number, high: number, from: number, to: number): S
   };
 }
 
+/** An axis on which doubling is one distance, from the first of its ticks to the last: at least two above 0, ascending. */
+export function logScaleOver(ticks: readonly number[], from: number, to: number): Scale {
+  const [first, last] = [ticks[0], ticks.at(-1)].map((tick) => Math.log(tick as number)) as [number, number];
+  return { at: (value) => from + ((Math.log(value) - first) / (last - first)) * (to - from), ticks };
+}
+
 /** 65536 -> "65,536", 0.25 -> "0.25". */
 export function tickText(value: number): string {
   return Math.abs(value) >= 1000
