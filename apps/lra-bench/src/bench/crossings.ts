@@ -7,7 +7,7 @@ interface Point {
 }
 
 /** Where one line goes below another, or above it. */
-interface Crossing {
+export interface Crossing {
   /** The measured lengths on both sides. */
   readonly from: number;
   readonly to: number;
@@ -17,7 +17,7 @@ interface Crossing {
 }
 
 /** How one line stands to another. */
-interface Compared {
+export interface Compared {
   /** At the shortest length of both. */
   readonly isBelow: boolean;
   /** The lengths of both. */
@@ -45,28 +45,56 @@ export function crossingsOf(own: readonly Point[], other: readonly Point[]): Com
   return { isBelow: first.ratio < 0, shared: ratios.map(({ x }) => x), crossings };
 }
 
-const measures: readonly { readonly what: string; readonly of: (row: BenchRow) => number | undefined }[] = [
+/** What is compared: the rows' time, and their memory. */
+export interface Measure {
+  readonly what: 'time' | 'memory';
+  readonly of: (row: BenchRow) => number | undefined;
+}
+
+export const measures: readonly Measure[] = [
   { what: 'time', of: ({ milliseconds }) => milliseconds },
   { what: 'memory', of: ({ peakBytes }) => peakBytes },
 ];
 
+/** The ways that are compared, exact attention aside, and those that they are compared with: exact and top-k. */
+export function sidesOf(rows: readonly BenchRow[]): {
+  readonly ways: readonly string[];
+  readonly references: readonly string[];
+} {
+  const all = [...new Set(rows.map(({ way }) => way))];
+  return {
+    ways: all.filter((way) => way !== 'exact'),
+    references: all.filter((way) => way === 'exact' || way.startsWith('top-k ')),
+  };
+}
+
+/** How a way stands to a reference; undefined if they have no length in common, or are the same. */
+export function comparedWith(
+  rows: readonly BenchRow[],
+  way: string,
+  reference: string,
+  { of }: Measure,
+): Compared | undefined {
+  return way === reference ? undefined : crossingsOf(lineOf(rows, way, of), lineOf(rows, reference, of));
+}
+
 /** Of every way, in words: at which lengths it takes less time and memory than exact and than top-k attention. */
 export function crossingTexts({ rows }: Pick<BenchResult, 'rows'>): readonly string[] {
-  const ways = [...new Set(rows.map(({ way }) => way))];
-  const references = ways.filter((way) => way === 'exact' || way.startsWith('top-k '));
-  return ways
-    .filter((way) => way !== 'exact')
-    .flatMap((way) => {
-      const said = references
-        .filter((reference) => reference !== way)
-        .flatMap((reference) =>
-          measures.flatMap(({ what, of }) => {
-            const found = crossingsOf(lineOf(rows, way, of), lineOf(rows, reference, of));
-            return found === undefined ? [] : [inWords(found, `${what} than ${reference}`)];
-          }),
-        );
-      return said.length === 0 ? [] : [`${way}: ${said.join('; ')}.`];
-    });
+  const { ways, references } = sidesOf(rows);
+  return ways.flatMap((way) => {
+    const said = references.flatMap((reference) =>
+      measures.flatMap((measure) => {
+        const found = comparedWith(rows, way, reference, measure);
+        return found === undefined ? [] : [inWords(found, `${measure.what} than ${reference}`)];
+      }),
+    );
+    return said.length === 0 ? [] : [`${way}: ${said.join('; ')}.`];
+  });
+}
+
+/** An estimate between two measured lengths, in two digits: 2,900. */
+export function nearText({ near }: Crossing): string {
+  return formatCount(Number(near.toPrecision(2)));
 }
 
 function lineOf(
@@ -87,8 +115,8 @@ function inWords({ isBelow, shared, crossings }: Compared, than: string): string
   if (shared.length === 1) return `${first} ${than} at ${shortest}, the only length of both`;
   if (crossings.length === 0) return `${first} ${than} from ${shortest} to ${longest}`;
   const turns = crossings.map(
-    ({ from, to, near, isBelowAfter }) =>
-      ` up to about ${formatCount(Number(near.toPrecision(2)))} (measured at ${formatCount(from)} and ${formatCount(to)}), then ${isBelowAfter ? 'less' : 'more'}`,
+    (crossing) =>
+      ` up to about ${nearText(crossing)} (measured at ${formatCount(crossing.from)} and ${formatCount(crossing.to)}), then ${crossing.isBelowAfter ? 'less' : 'more'}`,
   );
   return `${first} ${than}${turns.join('')}`;
 }

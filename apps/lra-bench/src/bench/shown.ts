@@ -122,6 +122,6 @@ function waysOf(rows: readonly BenchRow[]): readonly string[] {
 }
 
 /** Of its colour: a mechanism's name without its numbers. */
-function classOf(way: string): string {
+export function classOf(way: string): string {
   return way.replace(/[ ,].*$/, '');
 }

@@ -126,7 +126,11 @@ export function compareCommand(io: Io, host: Host): CommandUnknownOpts {
       wholeNumber,
       60,
     )
-    .option('--out <DIR>', 'folder for runs, measurements and the page', 'report/compare')
+    .option(
+      '--out <DIR>',
+      'folder for runs, bench.json, lra.html, lra.md, lra.svg and crossings.svg',
+      'report/compare',
+    )
     .option('--resume', 'go on with what is there')
     .option('--save-every <N>', 'steps between checkpoints', wholeNumber, 500)
     .addOption(

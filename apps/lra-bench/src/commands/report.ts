@@ -13,6 +13,7 @@ import { readBench } from '../bench/result.js';
 import { mechanismTitle } from '../model/mechanism.js';
 import { retrievalsJson, retrievalTable } from '../needles/tables.js';
 import { collectRuns, type NeedleRun, type Section, sectionsOf } from '../report/collect.js';
+import { crossingPicture } from '../report/crossing-picture.js';
 import { type Reported, reportMarkdown, reportPage } from '../report/page.js';
 import { reportPicture } from '../report/picture.js';
 import { groupsOf } from '../report/summary.js';
@@ -53,7 +54,11 @@ export function reportCommand(io: Io): CommandUnknownOpts {
       listOf((text) => text),
     )
     .option('--separate', 'a table for each configuration of a task')
-    .option('--out <DIR>', 'folder for lra.html, lra.md and lra.svg', 'report')
+    .option(
+      '--out <DIR>',
+      'folder for lra.html, lra.md, lra.svg and, of mechanisms by length, crossings.svg',
+      'report',
+    )
     .addHelpText('after', notes);
   return command.action(({ runs = [], ...options }) => {
     if (runs.length === 0 && options.bench === undefined)
@@ -86,19 +91,24 @@ export function writeReport({
   separate,
   out,
 }: ReportOptions): Reported & { readonly files: readonly string[] } {
-  const path = (kind: string): string => join(out, `lra.${kind}`);
-  const [html, markdown, picture] = [path('html'), path('md'), path('svg')];
-  for (const file of [html, markdown, picture]) requireWritable(file);
+  const path = (name: string): string => join(out, name);
+  const [html, markdown] = [path('lra.html'), path('lra.md')];
+  const [picture, crossings] = [path('lra.svg'), path('crossings.svg')];
+  for (const file of [html, markdown, picture, crossings]) requireWritable(file);
   const { runs: found, needles } = runs.length > 0 ? collectRuns(runs) : { runs: [], needles: [] };
   const sections = sectionsOf(found, separate === true);
   const reported = { sections, needles, benches: bench.flatMap(readBench) };
   writeFileAtomically(html, reportPage(reported, calledAs()));
   writeFileAtomically(markdown, reportMarkdown(reported));
   const files = [html, markdown];
-  const drawn = reportPicture(reported);
-  if (drawn !== undefined) {
-    writeFileAtomically(picture, drawn);
-    files.push(picture);
+  const drawn = [
+    [picture, reportPicture(reported)],
+    [crossings, crossingPicture(reported.benches)],
+  ] as const;
+  for (const [file, text] of drawn) {
+    if (text === undefined) continue;
+    writeFileAtomically(file, text);
+    files.push(file);
   }
   return { ...reported, files };
 }

@@ -5,9 +5,12 @@ import {
   lineChart,
   lineChartStyle,
   markdownTable,
+  spanChart,
+  spanChartStyle,
   spreadChart,
 } from '@topk-attention/app-kit';
 import { comparisonTexts } from '../bench/comparison.js';
+import { crossingCharts } from '../bench/crossing-charts.js';
 import type { BenchResult } from '../bench/result.js';
 import { studyCharts, studyTable } from '../bench/shown.js';
 import { mechanismTitle } from '../model/mechanism.js';
@@ -46,12 +49,17 @@ export function reportPage({ sections, needles, benches }: Reported, command: st
       `<h2 id="bench-${at}">${escapeHtml(bench.title)}</h2>`,
       `<p class="note">${escapeHtml(bench.about)}</p>`,
       ...studyCharts(bench).map((chart) => `<figure>${lineChart(chart)}</figure>`),
+      ...crossingCharts(bench).map((chart) => `<figure>${spanChart(chart)}</figure>`),
       htmlTable(studyTable(bench), `bench-${at}`),
       ...textsOf(bench).map((text) => `<p>${escapeHtml(text)}</p>`),
     ]),
     `<footer><p>Made by <code>${escapeHtml(command)}</code>.</p></footer>`,
   ];
-  return htmlPage({ title: TITLE, body: body.join('\n'), style: `${lineChartStyle}${colours}` });
+  return htmlPage({
+    title: TITLE,
+    body: body.join('\n'),
+    style: `${lineChartStyle}${spanChartStyle}${colours}`,
+  });
 }
 
 const colours = `

@@ -19,7 +19,7 @@ test('mechanisms are trained alike, measured by length and shown on one page; re
     promisify(execFile)(process.execPath, [cli, ...args, ...rest, ...more]);
   const { stdout, stderr } = await call();
   expect(stderr).toBe('');
-  const { sections, comparison } = JSON.parse(stdout);
+  const { sections, comparison, files } = JSON.parse(stdout);
   const ways = ['exact', 'top-k 8', 'simpletron'];
   expect(sections[0].groups.map(({ title }: { title: string }) => title)).toEqual(ways);
   const rows: { way: string; x: number; milliseconds: number; peakBytes: number }[] = comparison.rows;
@@ -32,6 +32,8 @@ test('mechanisms are trained alike, measured by length and shown on one page; re
   for (const text of ['A step of training by length', 'top-k 8: ', 'simpletron: ', 'than exact'])
     expect(page).toContain(text);
   expect(readBench(join(out, 'bench.json'))).toEqual([comparison]);
+  expect(files).toContain(join(out, 'crossings.svg'));
+  expect(readFileSync(join(out, 'crossings.svg'), 'utf8')).toContain('where each takes less memory');
 
   const again = JSON.parse((await call('--resume')).stdout);
   expect(again.comparison.rows).toEqual(rows);
