@@ -25,7 +25,7 @@ export interface NeedleResult {
   readonly bestStep: number;
   /** Mean cross-entropy per token of the value, on the validation rows, at its best. */
   readonly loss: number;
-  /** Median over the log entries of the last session, in milliseconds. */
+  /** Median over the log entries of all sessions, in milliseconds. */
   readonly stepMs: number;
   readonly peakBytes: number;
   readonly peakOf: 'device' | 'process';

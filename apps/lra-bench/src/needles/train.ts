@@ -1,6 +1,4 @@
 import { join } from 'node:path';
-import { median } from '@topk-attention/app-kit';
-import { peakBytes } from '@topk-attention/app-kit/node';
 import { crossEntropy, scope, type Tensor, tensor } from '@topk-attention/core';
 import {
   adamW,
@@ -18,6 +16,7 @@ import {
 } from '@topk-attention/nn';
 import { writeBytes } from '../data/write.js';
 import { shortHash } from '../runs/configuration.js';
+import { costOf, notePeak } from '../runs/cost.js';
 import { openMetrics } from '../runs/metrics.js';
 import { addSession, runFiles } from '../runs/run-folder.js';
 import type { RunOptions } from '../runs/run-options.js';
@@ -69,7 +68,6 @@ async function trainIn(options: NeedleTrainOptions): Promise<NeedleResult> {
   addSession(folder, { ...session, from: (await store.list()).at(-1) ?? 0 });
   const journal = openMetrics(folder, shortHash(configuration));
   const parameters = initialize(backend, model, seed);
-  const stepTimes: number[] = [];
   backend.resetPeak();
   try {
     const run = await train<NeedleBatch, Inputs>({
@@ -102,7 +100,6 @@ async function trainIn(options: NeedleTrainOptions): Promise<NeedleResult> {
       loggingSteps: LOG_EVERY,
       onLog: (metric) => {
         journal.add(metric);
-        if (metric.step_ms !== undefined) stepTimes.push(metric.step_ms);
         options.onMetric?.(metric);
       },
       onProgress: (done, total) => options.onProgress?.(done, total, 'training'),
@@ -115,19 +112,19 @@ async function trainIn(options: NeedleTrainOptions): Promise<NeedleResult> {
     disposeParameters(best.optimizer.tensors);
     writeBytes(join(folder, runFiles.best), [encodeSafetensors(await stateDict(best.parameters))]);
     disposeParameters(best.parameters);
+    notePeak(folder, options.deviceBytes);
     const result: NeedleResult = {
       steps: training.steps,
       bestStep,
       loss: bestMetric / task.valueTokens,
-      stepMs: median(stepTimes),
-      peakBytes: options.deviceBytes?.() ?? peakBytes(),
-      peakOf: options.deviceBytes === undefined ? 'process' : 'device',
+      ...costOf(folder),
     };
     writeNeedleResult(folder, result);
     return result;
   } finally {
     disposeParameters(parameters);
     journal.close();
+    notePeak(folder, options.deviceBytes);
   }
 }
 

@@ -31,6 +31,9 @@ export interface Session {
   readonly node: string;
   readonly system: string;
   readonly version: string;
+  /** Its most bytes at a time, once it has ended, unless it was killed. */
+  readonly peakBytes?: number;
+  readonly peakOf?: 'device' | 'process';
 }
 
 /** What a finished run ends with. */
@@ -43,9 +46,9 @@ export interface RunResult {
   readonly test: number;
   readonly testLoss: number;
   readonly testExamples: number;
-  /** Median over the log entries of the last session, in milliseconds. */
+  /** Median over the log entries of all sessions, in milliseconds. */
   readonly stepMs: number;
-  /** Most bytes at a time: on the GPU where the engine counts them, else of the process. */
+  /** Most bytes at a time, of sessions that were not killed: on the GPU where the engine counts them, else of the process. */
   readonly peakBytes: number;
   readonly peakOf: 'device' | 'process';
 }

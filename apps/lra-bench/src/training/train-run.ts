@@ -1,6 +1,4 @@
 import { join } from 'node:path';
-import { median } from '@topk-attention/app-kit';
-import { peakBytes } from '@topk-attention/app-kit/node';
 import { tensor } from '@topk-attention/core';
 import {
   disposeParameters,
@@ -22,6 +20,7 @@ import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier } from '../model/classifier.js';
 import { type Cut, evenCut, type Part } from '../model/parts.js';
 import { type Configuration, comparedHash } from '../runs/configuration.js';
+import { costOf, notePeak } from '../runs/cost.js';
 import { openMetrics } from '../runs/metrics.js';
 import {
   addSession,
@@ -76,7 +75,6 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
   const evaluator = new Evaluator(model, Math.max(4, parts));
   const parameters = initialize(backend, model, seed);
   const batch = (rows: Rows, part: Part): Batch => batchOf(task, rows, part, settings);
-  const stepTimes: number[] = [];
   // A process may make several runs.
   backend.resetPeak();
   // Counted for the streams of validation batches, which go on where the last look ended.
@@ -143,7 +141,6 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       loggingSteps: LOG_EVERY,
       onLog: (metric) => {
         journal.add(metric);
-        if (metric.step_ms !== undefined) stepTimes.push(metric.step_ms);
         options.onMetric?.(metric);
       },
       onProgress: (done, total) => {
@@ -159,6 +156,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     const test = await testScore(options, evaluator, cutOf(splits.test), best.parameters);
     writeBytes(join(folder, runFiles.best), [encodeSafetensors(await stateDict(best.parameters))]);
     disposeParameters(best.parameters);
+    notePeak(folder, options.deviceBytes);
     const result: RunResult = {
       steps: training.steps,
       bestStep,
@@ -166,9 +164,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       test: test.accuracy,
       testLoss: test.loss,
       testExamples: test.examples,
-      stepMs: median(stepTimes),
-      peakBytes: options.deviceBytes?.() ?? peakBytes(),
-      peakOf: options.deviceBytes === undefined ? 'process' : 'device',
+      ...costOf(folder),
     };
     writeJson(join(folder, runFiles.result), result);
     return result;
@@ -176,6 +172,7 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     evaluator.dispose();
     disposeParameters(parameters);
     journal.close();
+    notePeak(folder, options.deviceBytes);
   }
 }
 

@@ -101,6 +101,7 @@ test('Ctrl-C saves, says how to go on, and the rest gives the same bits', async 
   const { code, stderr } = await running;
   expect(code).toBe(130);
   expect(stderr).toContain('--resume');
+  expect(readSessions(run)[0]).toMatchObject({ peakBytes: expect.any(Number), peakOf: 'process' });
   expect((await lra(train('stopped', '--resume'))).code).toBe(0);
   expect(learned(run)).toEqual(learned(whole));
 });
