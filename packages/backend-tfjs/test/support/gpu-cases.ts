@@ -38,6 +38,12 @@ export const cutOnSoftwareGpus: readonly Cut[] = [
       'a minute: graphs that a backend keeps by the structure of a call, of which this one has none; the other engines run these',
   },
   {
+    name: /^linear attention: (hidden keys may hold NaN|a NaN or an infinity reaches)/,
+    engine: 'webgl',
+    reason:
+      'a third of its time: every way to hide a key, forward and backward, over the same ops; the other engines run these',
+  },
+  {
     name: /^lifecycle: recomputed blocks give the bits of kept ones/,
     reason: 'the longest case by far, of what core does with the calls of a step; the other engines run it',
   },
