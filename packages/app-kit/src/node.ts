@@ -2,7 +2,14 @@ export { Command, type CommandUnknownOpts, InvalidArgumentError, Option } from '
 export { ChildEngine, type CrashAdvice } from './node/child-engine.js';
 export { type BackendOptions, backendCommand, backendSettings } from './node/cli/backend-command.js';
 export { type Io, note, print } from './node/cli/io.js';
-export { byteCount, layerCount, nonBlank, positiveNumber, wholeNumber } from './node/cli/option-values.js';
+export {
+  byteCount,
+  layerCount,
+  nonBlank,
+  positiveNumber,
+  seedNumber,
+  wholeNumber,
+} from './node/cli/option-values.js';
 export { runCommandLine } from './node/cli/run-command-line.js';
 export { runMain } from './node/cli/run-main.js';
 export { Journal, type JournalFormat, type JournalHeader } from './node/journal.js';

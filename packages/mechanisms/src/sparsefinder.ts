@@ -120,7 +120,7 @@ export function sparsefinder(options?: SparsefinderOptions): Sparsefinder {
   requireRoom(settings);
   requireNumber('sparsefinder', 'radius', settings.radius, 'positive');
   requireNumber('sparsefinder', 'margin', margin, 'positive');
-  requireWhole('sparsefinder', 'clusters, of which the nearest count,', clusters, settings.nearest);
+  requireNearest(clusters, settings);
 
   const attend = (call: MechanismCall): Tensor => {
     if (call.context.training) {
@@ -167,6 +167,15 @@ function requireRoom({ edges, window, first }: PredictorSettings): void {
     expected: `at least ${always}, 2 window + 1 + first with a window of ${window} and first of ${first}`,
     got: String(edges),
     fix: 'Use more edges, or a smaller window',
+  });
+}
+
+function requireNearest(clusters: number, { nearest }: PredictorSettings): void {
+  if (clusters >= nearest) return;
+  throw new TopKError('INVALID_OPTION', 'sparsefinder: bad clusters', {
+    expected: `at least ${nearest}, of which the nearest count`,
+    got: String(clusters),
+    fix: 'Use more clusters, or fewer nearest ones',
   });
 }
 

@@ -45,11 +45,10 @@ function laneOf({ isBelow, shared, crossings }: Compared): SpanLane {
   const turns = [first, ...crossings.map(({ near }) => near), last];
   const spans = turns.slice(1).flatMap((to, at): Span[] => {
     const isLess = at === 0 ? isBelow : crossings[at - 1]?.isBelowAfter;
-    return isLess ? [{ from: turns[at] as number, to }] : [];
+    return isLess === true ? [{ from: turns[at] as number, to }] : [];
   });
-  // Two that meet at a measured length cross there twice, in one place.
-  const places = new Map(crossings.map((crossing) => [crossing.near, nearText(crossing)]));
-  return { known: { from: first, to: last }, spans, marks: [...places].map(([at, text]) => ({ at, text })) };
+  const marks = crossings.map((crossing) => ({ at: crossing.near, text: nearText(crossing) }));
+  return { known: { from: first, to: last }, spans, marks };
 }
 
 function byReach(a: SpanRow, b: SpanRow): number {

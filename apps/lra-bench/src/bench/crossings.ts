@@ -18,14 +18,20 @@ export interface Crossing {
 
 /** How one line stands to another. */
 export interface Compared {
-  /** At the shortest length of both. */
-  readonly isBelow: boolean;
+  /** At the shortest length of both; undefined if they are equal at all. */
+  readonly isBelow: boolean | undefined;
   /** The lengths of both. */
   readonly shared: readonly number[];
   readonly crossings: readonly Crossing[];
 }
 
-/** Compares two lines at the lengths that both have; undefined if there are none. Nothing is said of other lengths. */
+/** Less than this share of a value is no difference. */
+const EQUAL = 0.005;
+
+/**
+ * Compares two lines at the lengths that both have; undefined if there are none. Nothing is said of other lengths. Where
+ * they are equal, they stand as before, at first as after it: lines that only touch do not cross.
+ */
 export function crossingsOf(own: readonly Point[], other: readonly Point[]): Compared | undefined {
   const ratios = own
     .flatMap(({ x, y }) => {
@@ -33,16 +39,21 @@ export function crossingsOf(own: readonly Point[], other: readonly Point[]): Com
       return theirs === undefined ? [] : [{ x, ratio: Math.log(y / theirs.y) }];
     })
     .sort((a, b) => a.x - b.x);
-  const [first] = ratios;
-  if (first === undefined) return undefined;
-  const crossings = ratios.slice(1).flatMap((after, at): Crossing[] => {
-    const before = ratios[at] as typeof after;
-    if (before.ratio < 0 === after.ratio < 0) return [];
-    const share = before.ratio / (before.ratio - after.ratio);
-    const near = Math.exp(Math.log(before.x) + share * (Math.log(after.x) - Math.log(before.x)));
-    return [{ from: before.x, to: after.x, near, isBelowAfter: after.ratio < 0 }];
+  if (ratios.length === 0) return undefined;
+  const different = ratios.find(({ ratio }) => Math.abs(ratio) >= EQUAL);
+  const isBelow = different === undefined ? undefined : different.ratio < 0;
+  let wasBelow = isBelow;
+  const crossings = ratios.flatMap(({ x, ratio }, at): Crossing[] => {
+    const isBelowAfter = Math.abs(ratio) < EQUAL ? wasBelow : ratio < 0;
+    if (isBelowAfter === wasBelow || isBelowAfter === undefined) return [];
+    wasBelow = isBelowAfter;
+    const before = ratios[at - 1] as (typeof ratios)[number];
+    // A touch before it may be on the side that comes after.
+    const share = Math.max(0, before.ratio / (before.ratio - ratio));
+    const near = share === 0 ? before.x : Math.exp(Math.log(before.x) + share * Math.log(x / before.x));
+    return [{ from: before.x, to: x, near, isBelowAfter }];
   });
-  return { isBelow: first.ratio < 0, shared: ratios.map(({ x }) => x), crossings };
+  return { isBelow, shared: ratios.map(({ x }) => x), crossings };
 }
 
 /** What is compared: the rows' time, and their memory. */
@@ -85,7 +96,7 @@ export function crossingTexts({ rows }: Pick<BenchResult, 'rows'>): readonly str
     const said = references.flatMap((reference) =>
       measures.flatMap((measure) => {
         const found = comparedWith(rows, way, reference, measure);
-        return found === undefined ? [] : [inWords(found, `${measure.what} than ${reference}`)];
+        return found === undefined ? [] : [inWords(found, measure.what, reference)];
       }),
     );
     return said.length === 0 ? [] : [`${way}: ${said.join('; ')}.`];
@@ -93,8 +104,9 @@ export function crossingTexts({ rows }: Pick<BenchResult, 'rows'>): readonly str
 }
 
 /** An estimate between two measured lengths, in two digits: 2,900. */
-export function nearText({ near }: Crossing): string {
-  return formatCount(Number(near.toPrecision(2)));
+export function nearText({ from, to, near }: Crossing): string {
+  const rounded = Number(near.toPrecision(2));
+  return formatCount(Math.min(to, Math.max(from, rounded)));
 }
 
 function lineOf(
@@ -109,8 +121,9 @@ function lineOf(
 }
 
 /** `more time than exact up to about 2,900 (measured at 1,024 and 4,096), less from there on`. */
-function inWords({ isBelow, shared, crossings }: Compared, than: string): string {
-  const first = isBelow ? 'less' : 'more';
+function inWords({ isBelow, shared, crossings }: Compared, what: string, other: string): string {
+  const than = `${what} ${isBelow === undefined ? 'as' : 'than'} ${other}`;
+  const first = isBelow === undefined ? 'as much' : isBelow ? 'less' : 'more';
   const [shortest, longest] = [shared[0], shared.at(-1)].map((x) => formatCount(x as number));
   if (shared.length === 1) return `${first} ${than} at ${shortest}, the only length of both`;
   if (crossings.length === 0) return `${first} ${than} from ${shortest} to ${longest}`;

@@ -12,6 +12,7 @@ import {
   ProgressBar,
   print,
   requireWritable,
+  seedNumber,
   shownPath,
   wholeNumber,
   writeFileAtomically,
@@ -41,7 +42,7 @@ import { type TaskName, taskNames, tasks } from '../tasks/task.js';
 import { calledAs } from './called-as.js';
 import { requireUsed } from './mechanism-options.js';
 import { openLastingEngine } from './open-engine.js';
-import { listOf, nameIn, seedNumber, taskArgument } from './option-values.js';
+import { listOf, nameIn, taskArgument } from './option-values.js';
 import { reportJson, writeReport } from './report.js';
 import { rowsOf } from './rows-of.js';
 import { type Finished, type NamedPreset, type TaskSources, trainRuns } from './train-runs.js';
@@ -227,14 +228,14 @@ function sourcesOf(options: CompareOptions, io: Io): TaskSources {
   };
 }
 
-/** Why a mechanism has no classifier for a task; undefined if it has one. */
+/** Why a mechanism has no classifier for a task, with its settings; undefined if it has one. */
 function taskRefusal(model: ModelSettings, mechanism: MechanismSettings): string | undefined {
   try {
     classifier(model, mechanism);
     return undefined;
   } catch (error) {
     if (!(error instanceof TopKError) || !['INVALID_OPTION', 'UNSUPPORTED'].includes(error.code)) throw error;
-    return `It refuses the task: ${error.message}`;
+    return `It refuses the task, or its own settings: ${error.message}`;
   }
 }
 

@@ -7,6 +7,7 @@ import {
   Option,
   ProgressBar,
   print,
+  seedNumber,
   shownPath,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
@@ -23,7 +24,7 @@ import { type GeneratedTask, publishedCounts, streamOf } from '../sources/genera
 import { generateSplits } from '../sources/generate-splits.js';
 import { readTask, type Validation } from '../sources/read.js';
 import { type TaskName, taskNames, tasks } from '../tasks/task.js';
-import { seedNumber, taskArgument } from './option-values.js';
+import { taskArgument } from './option-values.js';
 
 const notes = `
 ListOps, Pathfinder and Path-X are generated, with the published parameters. Rows depend on the seed, the split and

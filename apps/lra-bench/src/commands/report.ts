@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { textTable } from '@topk-attention/app-kit';
 import {
@@ -106,7 +107,11 @@ export function writeReport({
     [crossings, crossingPicture(reported.benches)],
   ] as const;
   for (const [file, text] of drawn) {
-    if (text === undefined) continue;
+    if (text === undefined) {
+      // Nor one of an earlier report, about other measurements.
+      rmSync(file, { force: true });
+      continue;
+    }
     writeFileAtomically(file, text);
     files.push(file);
   }

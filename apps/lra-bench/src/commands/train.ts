@@ -8,6 +8,7 @@ import {
   Option,
   positiveNumber,
   print,
+  seedNumber,
   shownPath,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
@@ -18,7 +19,7 @@ import { type PresetName, presetNames } from '../presets/presets.js';
 import { type Changes, changedPreset, plannedRuns, type Shard } from '../sweep/configure.js';
 import { type TaskName, taskNames } from '../tasks/task.js';
 import { requireUsed } from './mechanism-options.js';
-import { listOf, nameIn, seedNumber, shardOf, taskArgument } from './option-values.js';
+import { listOf, nameIn, shardOf, taskArgument } from './option-values.js';
 import { rowsOf } from './rows-of.js';
 import { type Finished, type NamedPreset, trainRuns } from './train-runs.js';
 

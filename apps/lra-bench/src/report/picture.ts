@@ -30,7 +30,9 @@ export function reportPicture({
   );
   const colourOf = (name: string | undefined): string => `series-${1 + (drawn.indexOf(name) % LINE_STYLES)}`;
   return lineChartFile(
-    'What models learn with each attention',
+    sections.length + needles.length > 0
+      ? 'What models learn with each attention'
+      : 'What each attention takes by length',
     charts.map((chart) => ({
       ...chart,
       series: [...chart.series].sort(byEnd).map((line) => ({ ...line, className: colourOf(line.className) })),

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { comparisonTable, comparisonTexts } from '../../src/bench/comparison.js';
-import { crossingsOf, crossingTexts } from '../../src/bench/crossings.js';
+import { crossingsOf, crossingTexts, nearText } from '../../src/bench/crossings.js';
 import type { BenchResult, BenchRow } from '../../src/bench/result.js';
 
 const line = (lengths: readonly number[], of: (x: number) => number) => lengths.map((x) => ({ x, y: of(x) }));
@@ -35,6 +35,27 @@ test('only lengths of both count, in any order', () => {
       square,
     ),
   ).toMatchObject({ isBelow: true, crossings: [] });
+});
+
+test('lines that touch do not cross, and equal ones are neither below nor above', () => {
+  const points = (...values: readonly number[]) => values.map((y, at) => ({ x: lengths[at] as number, y }));
+  const against = (...values: readonly number[]) => crossingsOf(points(...values), points(5, 5, 5, 5));
+  expect(against(5, 5, 5, 5)).toMatchObject({ isBelow: undefined, crossings: [] });
+  // Within the same half of a hundredth, as peaks are that differ by some bytes.
+  expect(against(5.01, 4.99, 5, 5.02)).toMatchObject({ isBelow: undefined, crossings: [] });
+  expect(against(4, 5, 4, 4)).toMatchObject({ isBelow: true, crossings: [] });
+  expect(against(5, 4, 4, 4)).toMatchObject({ isBelow: true, crossings: [] });
+  expect(against(4, 5, 5, 6)).toMatchObject({
+    isBelow: true,
+    crossings: [{ from: 1600, to: 6400, near: 1600 }],
+  });
+  expect(against(4, 5.01, 6, 6)?.crossings).toMatchObject([{ from: 400, near: 400, isBelowAfter: false }]);
+});
+
+test('a rounded crossing stays between the lengths that it was measured between', () => {
+  expect(nearText({ from: 1024, to: 2048, near: 1030, isBelowAfter: true })).toBe('1,024');
+  expect(nearText({ from: 1024, to: 1088, near: 1087, isBelowAfter: true })).toBe('1,088');
+  expect(nearText({ from: 1024, to: 4096, near: 2870, isBelowAfter: true })).toBe('2,900');
 });
 
 const row = (way: string, x: number, milliseconds: number, peakBytes?: number): BenchRow => ({

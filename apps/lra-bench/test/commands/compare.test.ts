@@ -67,7 +67,7 @@ test('a mechanism that refuses the task is named with its reason, and data are n
   const args = ['compare', '--mechanisms', 'soft', '--task', 'image', '--data', join(folder, 'none')];
   const error = await errorOf([...args, '--backend', 'reference', '--out', join(folder, 'refused')]);
   expect(error).toMatchObject({ code: 'UNSUPPORTED' });
-  expect(error.message).toMatch(/soft: It refuses the task: .*black pixels are moved/);
+  expect(error.message).toMatch(/soft: It refuses the task, or its own settings: .*black pixels are moved/);
 });
 
 test('a mechanism whose landmarks the texts are too short for is left out with its reason', async () => {

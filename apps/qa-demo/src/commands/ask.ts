@@ -6,6 +6,7 @@ import {
   note,
   positiveNumber,
   print,
+  seedNumber,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
 import { formatBytes } from '@topk-attention/core';
@@ -62,7 +63,7 @@ export function askCommand(io: Io): CommandUnknownOpts {
     )
     .option('--sample', 'draw each token by its probability')
     .option('--temperature <T>', 'with --sample: below 1 likelier tokens, above 1 rarer ones', positiveNumber)
-    .option('--seed <N>', 'with --sample: same seed, same answer (default: any)', wholeNumber)
+    .option('--seed <N>', 'with --sample: same seed, same answer (default: any)', seedNumber)
     .option(
       '--compare',
       'run exact and top-k, each in a process of its own: time, peak memory, plan, agreement',

@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '@topk-attention/app-kit/node';
+import { InvalidArgumentError, seedNumber } from '@topk-attention/app-kit/node';
 import {
   type CrossMechanism,
   type CrossMechanismName,
@@ -31,13 +31,7 @@ function cross(text: string): CrossMechanism {
 
 /** `1,2,3`, without repetitions. @throws InvalidArgumentError. */
 export function seedList(text: string): number[] {
-  return [...new Set(text.split(',').map((each) => seed(each.trim())))];
-}
-
-function seed(text: string): number {
-  const value = Number(text);
-  if (/^\d+$/.test(text) && Number.isSafeInteger(value)) return value;
-  throw new InvalidArgumentError('Expected whole numbers of at least 0.');
+  return [...new Set(text.split(',').map((each) => seedNumber(each.trim())))];
 }
 
 /** A mechanism that cannot stand in for softmax, and why. */

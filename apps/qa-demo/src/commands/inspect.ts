@@ -11,6 +11,7 @@ import {
   Option,
   ProgressBar,
   print,
+  seedNumber,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
 import { TopKError } from '@topk-attention/core';
@@ -64,7 +65,7 @@ export function inspectCommand(io: Io): CommandUnknownOpts {
       'groups of like value vectors; with --value, those of the named ones',
       wholeNumber,
     )
-    .option('--seed <N>', 'with --clusters: same seed, same groups (default: 0)', wholeNumber)
+    .option('--seed <N>', 'with --clusters: same seed, same groups (default: 0)', seedNumber)
     .option('--top <N>', 'tokens, units and hits to show', wholeNumber, 5)
     .option('--attention-k <N|exact>', 'keys that each query keeps', kept, 'exact' as Kept)
     .option('--feed-forward-k <N|exact>', 'hidden units that each token keeps', kept, 'exact' as Kept)

@@ -16,11 +16,14 @@ import { checkValueName, type ValueName } from './value-name.js';
  * out gets it too.
  */
 export interface Intervention extends ValueName {
-  /** 0 switches the unit off. */
+  /** 0 switches the unit off. At most 1e15 in size. */
   readonly coefficient: number;
   /** Positions in the inspected stack, negative ones from the end. Default: all. */
   readonly positions?: readonly number[];
 }
+
+/** Norms square what a coefficient adds to: far beyond it all logits become 0, or NaN, in f32. */
+const LARGEST = 1e15;
 
 /** What one layer's interventions set: for each unit the coefficient at every position, or those at some. */
 type Settings = Map<number, { all?: number; readonly at: Map<number, number> }>;
@@ -45,9 +48,9 @@ export class InterventionPlan {
       const { layer, unit, coefficient, positions } = one;
       const units = unitsOf(stack, layer);
       checkValueName(where, one, stack.paths.length, units);
-      if (!Number.isFinite(coefficient)) {
+      if (!(Math.abs(coefficient) <= LARGEST)) {
         throw new TopKError('INVALID_OPTION', `${where}: bad coefficient`, {
-          expected: 'a finite number',
+          expected: 'a number from -1e15 to 1e15',
           got: describeValue(coefficient),
         });
       }

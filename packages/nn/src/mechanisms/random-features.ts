@@ -73,7 +73,8 @@ export function softmaxFeatures(
 ): (x: Tensor, directions: Tensor, options: SoftmaxFeatureOptions) => SoftmaxFeatures {
   const value = elementwiseProgram({ inputs: ['product', 'shift'] }, ({ product, shift }) => {
     const near = sub(product, shift);
-    const own = exp(near);
+    // Not above 0 but by rounding, which with large x is beyond what exp can take.
+    const own = exp(sub(near, max(near, 0)));
     return { y: epsilon === 0 ? own : choose(sub(near, LOWEST), add(own, epsilon), own) };
   });
   // exp is its own derivative. Where it is 0 the product keeps a NaN.

@@ -134,3 +134,19 @@ test.each([
     expect(values.some((one) => one !== 0)).toBe(true);
   }
 });
+
+test('features of long vectors stay at most 1, where rounding of their logits is beyond what exp takes', async () => {
+  const single = createReferenceBackend();
+  const directions = tensor(single, Float32Array.from(orthogonalFeatures([16, 8], 5)), [16, 8]);
+  for (const size of [1e5, 1e7, 1e9]) {
+    const x = tensor(
+      single,
+      Float32Array.from({ length: 80 }, (_, at) => size * Math.sin(1 + at * at)),
+      [10, 8],
+    );
+    const { features } = softmaxFeatures(1e-6)(x, directions, { axes: [0, 1] });
+    const values = [...(await features.data())];
+    expect(Math.max(...values)).toBeLessThanOrEqual(1 + 2e-6);
+    expect(Math.min(...values)).toBeGreaterThan(0);
+  }
+});

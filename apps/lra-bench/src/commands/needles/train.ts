@@ -8,6 +8,7 @@ import {
   type Io,
   positiveNumber,
   print,
+  seedNumber,
   shownPath,
   wholeNumber,
 } from '@topk-attention/app-kit/node';
@@ -18,7 +19,7 @@ import { type NeedleConfiguration, needleModel, needleTask, needleTraining } fro
 import { trainNeedles } from '../../needles/train.js';
 import type { RunOptions } from '../../runs/run-options.js';
 import { makeRuns } from '../make-runs.js';
-import { listOf, nameIn, seedNumber } from '../option-values.js';
+import { listOf, nameIn } from '../option-values.js';
 
 const notes = `
 A row is noise with one needle in it, a key and its value of four symbols each, and ends with the question.

@@ -5,11 +5,13 @@ import {
   layerCount,
   nonBlank,
   positiveNumber,
+  seedNumber,
   wholeNumber,
 } from '../../../src/node/cli/option-values.js';
 
 test.each([
   [wholeNumber, '12', 12],
+  [seedNumber, '0', 0],
   [layerCount, '1024', 1024],
   [nonBlank, ' a b ', 'a b'],
   [byteCount, '67108864', 2 ** 26],
@@ -19,6 +21,7 @@ test.each([
 
 test.each([
   [wholeNumber, '0'],
+  [seedNumber, '-1'],
   [wholeNumber, '-3'],
   [wholeNumber, '1.5'],
   [wholeNumber, '99999999999999999'],
