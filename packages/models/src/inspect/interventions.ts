@@ -16,14 +16,17 @@ import { checkValueName, type ValueName } from './value-name.js';
  * out gets it too.
  */
 export interface Intervention extends ValueName {
-  /** 0 switches the unit off. At most 1e15 in size. */
+  /**
+   * 0 switches the unit off. Far beyond 1e15 the squares of the next norm exceed f32, and logits after its layer become 0 or
+   * NaN.
+   */
   readonly coefficient: number;
   /** Positions in the inspected stack, negative ones from the end. Default: all. */
   readonly positions?: readonly number[];
 }
 
-/** Norms square what a coefficient adds to: far beyond it all logits become 0, or NaN, in f32. */
-const LARGEST = 1e15;
+/** Of f32. */
+const LARGEST = 3.4028234663852886e38;
 
 /** What one layer's interventions set: for each unit the coefficient at every position, or those at some. */
 type Settings = Map<number, { all?: number; readonly at: Map<number, number> }>;
@@ -50,7 +53,7 @@ export class InterventionPlan {
       checkValueName(where, one, stack.paths.length, units);
       if (!(Math.abs(coefficient) <= LARGEST)) {
         throw new TopKError('INVALID_OPTION', `${where}: bad coefficient`, {
-          expected: 'a number from -1e15 to 1e15',
+          expected: 'a finite number of f32',
           got: describeValue(coefficient),
         });
       }
