@@ -18,7 +18,7 @@ export interface Crossing {
 
 /** How one line stands to another. */
 export interface Compared {
-  /** At the shortest length of both; undefined if they are equal at all. */
+  /** At the shortest length of both; undefined if they are equal everywhere. */
   readonly isBelow: boolean | undefined;
   /** The lengths of both. */
   readonly shared: readonly number[];
@@ -120,7 +120,7 @@ function lineOf(
   });
 }
 
-/** `more time than exact up to about 2,900 (measured at 1,024 and 4,096), less from there on`. */
+/** `more time than exact up to about 2,900 (measured at 1,024 and 4,096), then less`. */
 function inWords({ isBelow, shared, crossings }: Compared, what: string, other: string): string {
   const than = `${what} ${isBelow === undefined ? 'as' : 'than'} ${other}`;
   const first = isBelow === undefined ? 'as much' : isBelow ? 'less' : 'more';

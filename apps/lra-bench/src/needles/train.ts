@@ -16,7 +16,7 @@ import {
 } from '@topk-attention/nn';
 import { writeBytes } from '../data/write.js';
 import { shortHash } from '../runs/configuration.js';
-import { costOf, notePeak } from '../runs/cost.js';
+import { costOf, notePeakOfFailed } from '../runs/cost.js';
 import { openMetrics } from '../runs/metrics.js';
 import { addSession, runFiles } from '../runs/run-folder.js';
 import type { RunOptions } from '../runs/run-options.js';
@@ -112,19 +112,20 @@ async function trainIn(options: NeedleTrainOptions): Promise<NeedleResult> {
     disposeParameters(best.optimizer.tensors);
     writeBytes(join(folder, runFiles.best), [encodeSafetensors(await stateDict(best.parameters))]);
     disposeParameters(best.parameters);
-    notePeak(folder, options.deviceBytes);
     const result: NeedleResult = {
       steps: training.steps,
       bestStep,
       loss: bestMetric / task.valueTokens,
-      ...costOf(folder),
+      ...costOf(folder, options.deviceBytes),
     };
     writeNeedleResult(folder, result);
     return result;
+  } catch (error) {
+    notePeakOfFailed(folder, options.deviceBytes);
+    throw error;
   } finally {
     disposeParameters(parameters);
     journal.close();
-    notePeak(folder, options.deviceBytes);
   }
 }
 

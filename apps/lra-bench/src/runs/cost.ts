@@ -6,7 +6,7 @@ import { type RunResult, readSessions, runFiles, writeJson } from './run-folder.
 import type { RunOptions } from './run-options.js';
 
 /** Notes the most bytes that the session at work has used so far, so that a later one knows. */
-export function notePeak(folder: string, deviceBytes: RunOptions['deviceBytes']): void {
+function notePeak(folder: string, deviceBytes: RunOptions['deviceBytes']): void {
   const sessions = readSessions(folder);
   const peak = {
     peakBytes: deviceBytes?.() ?? peakBytes(),
@@ -19,8 +19,24 @@ export function notePeak(folder: string, deviceBytes: RunOptions['deviceBytes'])
   });
 }
 
-/** What a run took, all of its sessions together: one that is resumed just before its end makes few steps, or none. */
-export function costOf(folder: string): Pick<RunResult, 'stepMs' | 'peakBytes' | 'peakOf'> {
+/** The same of a session that fails: what ended it counts more than a peak that cannot be noted, as on a full disk. */
+export function notePeakOfFailed(folder: string, deviceBytes: RunOptions['deviceBytes']): void {
+  try {
+    notePeak(folder, deviceBytes);
+  } catch {
+    // Its peak is unknown, as that of a session that was killed.
+  }
+}
+
+/**
+ * What a run took at its end, all of its sessions together: one that is resumed just before makes few steps, or none. Notes
+ * the peak of this one.
+ */
+export function costOf(
+  folder: string,
+  deviceBytes: RunOptions['deviceBytes'],
+): Pick<RunResult, 'stepMs' | 'peakBytes' | 'peakOf'> {
+  notePeak(folder, deviceBytes);
   const sessions = readSessions(folder);
   const peakOf = sessions.at(-1)?.peakOf ?? 'process';
   const peaks = sessions.map((one) => (one.peakOf === peakOf ? (one.peakBytes ?? 0) : 0));

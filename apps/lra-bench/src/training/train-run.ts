@@ -20,7 +20,7 @@ import { type Batch, batchOf, documentsOf } from '../model/batches.js';
 import { classifier } from '../model/classifier.js';
 import { type Cut, evenCut, type Part } from '../model/parts.js';
 import { type Configuration, comparedHash } from '../runs/configuration.js';
-import { costOf, notePeak } from '../runs/cost.js';
+import { costOf, notePeakOfFailed } from '../runs/cost.js';
 import { openMetrics } from '../runs/metrics.js';
 import {
   addSession,
@@ -156,7 +156,6 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
     const test = await testScore(options, evaluator, cutOf(splits.test), best.parameters);
     writeBytes(join(folder, runFiles.best), [encodeSafetensors(await stateDict(best.parameters))]);
     disposeParameters(best.parameters);
-    notePeak(folder, options.deviceBytes);
     const result: RunResult = {
       steps: training.steps,
       bestStep,
@@ -164,15 +163,17 @@ async function trainIn(options: TrainRunOptions): Promise<RunResult> {
       test: test.accuracy,
       testLoss: test.loss,
       testExamples: test.examples,
-      ...costOf(folder),
+      ...costOf(folder, options.deviceBytes),
     };
     writeJson(join(folder, runFiles.result), result);
     return result;
+  } catch (error) {
+    notePeakOfFailed(folder, options.deviceBytes);
+    throw error;
   } finally {
     evaluator.dispose();
     disposeParameters(parameters);
     journal.close();
-    notePeak(folder, options.deviceBytes);
   }
 }
 

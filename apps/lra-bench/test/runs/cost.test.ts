@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { costOf, notePeak } from '../../src/runs/cost.js';
+import { costOf, notePeakOfFailed } from '../../src/runs/cost.js';
 import { openMetrics } from '../../src/runs/metrics.js';
 import { addSession, readSessions } from '../../src/runs/run-folder.js';
 
@@ -19,16 +19,25 @@ test('a run that is resumed before its last test took what its earlier sessions 
   for (const [at, ms] of [90, 30, 40].entries()) journal.add({ step: 10 * at, step_ms: ms } as never);
   journal.add({ step: 20, eval_accuracy: 50, eval_loss: 1 } as never);
   journal.close();
-  notePeak(folder, () => 5000);
+  notePeakOfFailed(folder, () => 5000);
   addSession(folder, session(20));
-  notePeak(folder, () => 700);
-  expect(costOf(folder)).toEqual({ stepMs: 40, peakBytes: 5000, peakOf: 'device' });
+  expect(costOf(folder, () => 700)).toEqual({ stepMs: 40, peakBytes: 5000, peakOf: 'device' });
   expect(readSessions(folder).map(({ peakBytes }) => peakBytes)).toEqual([5000, 700]);
 
   // Bytes of a process are not those of a device.
   addSession(folder, session(20));
-  notePeak(folder, undefined);
-  const { peakBytes, peakOf } = costOf(folder);
+  const { peakBytes, peakOf } = costOf(folder, undefined);
   expect(peakOf).toBe('process');
   expect(peakBytes).toBe(readSessions(folder).at(-1)?.peakBytes);
+});
+
+test('a peak that cannot be noted hides no error', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'lra-cost-'));
+  addSession(folder, session(0));
+  const lost = (): number => {
+    throw new Error('the device is lost');
+  };
+  expect(() => notePeakOfFailed(folder, lost)).not.toThrow();
+  expect(() => costOf(folder, lost)).toThrow('the device is lost');
+  expect(readSessions(folder)[0]).not.toHaveProperty('peakBytes');
 });

@@ -25,9 +25,6 @@ export interface Intervention extends ValueName {
   readonly positions?: readonly number[];
 }
 
-/** Of f32. */
-const LARGEST = 3.4028234663852886e38;
-
 /** What one layer's interventions set: for each unit the coefficient at every position, or those at some. */
 type Settings = Map<number, { all?: number; readonly at: Map<number, number> }>;
 
@@ -51,7 +48,7 @@ export class InterventionPlan {
       const { layer, unit, coefficient, positions } = one;
       const units = unitsOf(stack, layer);
       checkValueName(where, one, stack.paths.length, units);
-      if (!(Math.abs(coefficient) <= LARGEST)) {
+      if (!Number.isFinite(Math.fround(coefficient))) {
         throw new TopKError('INVALID_OPTION', `${where}: bad coefficient`, {
           expected: 'a finite number of f32',
           got: describeValue(coefficient),

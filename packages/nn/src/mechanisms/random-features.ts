@@ -73,8 +73,7 @@ export function softmaxFeatures(
 ): (x: Tensor, directions: Tensor, options: SoftmaxFeatureOptions) => SoftmaxFeatures {
   const value = elementwiseProgram({ inputs: ['product', 'shift'] }, ({ product, shift }) => {
     const near = sub(product, shift);
-    // Not above 0 but by rounding, which with large x is beyond what exp can take.
-    const own = exp(sub(near, max(near, 0)));
+    const own = exp(near);
     return { y: epsilon === 0 ? own : choose(sub(near, LOWEST), add(own, epsilon), own) };
   });
   // exp is its own derivative. Where it is 0 the product keeps a NaN.
@@ -119,19 +118,24 @@ function peaksOf(
   return scope(() => {
     const last = product.rank - 1;
     const others = axes.filter((axis) => axis !== last);
-    const halfSquare = multiply(sum(multiply(x, x), { axes: [-1], keepDims: true }), 0.5);
+    const square = sum(multiply(x, x), { axes: [-1], keepDims: true });
     const own = maxOver(product, { axes: [last], keepDims: true });
-    const logit = subtract(own, halfSquare);
+    const { logit } = mapElements(logitOf, { own, square });
     const seen = visible === undefined ? logit : where(visible, logit, Number.NEGATIVE_INFINITY);
     const largest = others.length === 0 ? seen : maxOver(seen, { axes: others, keepDims: true });
-    // The peak of the row itself has the same half square.
-    const shift = others.length === 0 ? finite(own) : plus(halfSquare, finite(largest));
+    // A row by itself subtracts its own peak; others that and how far the largest logit lies above theirs. That is half of
+    // |x|^2 and the largest logit, but never below the row's peak by rounding, which with long x is more than exp can take.
+    const shift = others.length === 0 ? finite(own) : plus(own, subtract(finite(largest), logit));
     return {
       largest,
       shift: visible === undefined ? shift : where(visible, shift, Number.POSITIVE_INFINITY),
     };
   });
 }
+
+const logitOf = elementwiseProgram({ inputs: ['own', 'square'] }, ({ own, square }) => ({
+  logit: sub(own, mul(square, 0.5)),
+}));
 
 /** With 0 in place of -inf, which is nothing to subtract. */
 const finite = (peak: Tensor): Tensor => where(eq(peak, Number.NEGATIVE_INFINITY), 0, peak);
